@@ -1,0 +1,50 @@
+"""How hard to ring and whom: what a receiver says. Pure values, built by the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, TypeAlias
+
+from bridge.pushes import PushKind
+
+InterruptionLevel: TypeAlias = Literal["critical", "time-sensitive", "active", "passive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """How often one step rings: every `every`, `times` times, each call lasting at most `lasts` (key `for`)."""
+
+    every: timedelta = timedelta(seconds=45)
+    times: int = 4
+    lasts: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One escalation step: its targets, how to reach them, and when to go on to the next.
+
+    `webhooks` are names in `Settings.webhooks`: the URL is looked up when a page is sent,
+    so that a reload that mends the URL mends the pages that wait.
+    """
+
+    device_groups: tuple[str, ...] = ()
+    webhooks: tuple[str, ...] = ()
+    push: PushKind = "voip"
+    interruption_level: InterruptionLevel = "time-sensitive"
+    ring: Ring = Ring()
+    then_after: timedelta = timedelta(minutes=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """An escalation policy under Alertmanager's word for it.
+
+    `repeat` is how many times the steps begin anew after the last one; then the incident
+    ends as unanswered. A policy that reached nobody at all is repeated without end.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    notify_resolved: bool = True
+    repeat: int = 0
