@@ -1,0 +1,247 @@
+"""Alertmanager's webhook message, version 4: bytes in, alerts out. Pure.
+
+Source: prometheus/alertmanager, template/template.go (`Data`, `Alert`) and
+notify/webhook/webhook.go (`Message`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Final
+
+import msgspec
+
+INTERNAL_SOURCE: Final = "pushkit-bridge"
+"""The source of the bridge's own alerts; no webhook can claim it."""
+
+
+class NotAnAlertmanagerMessage(ValueError):
+    """The body is not Alertmanager's message, version 4; the text says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert of a notification.
+
+    `ends_at` is None while it fires. `repairs` names what was broken and mended (rule 7).
+    """
+
+    fingerprint: str
+    firing: bool
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    starts_at: datetime
+    ends_at: datetime | None = None
+    generator_url: str = ""
+    repairs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One webhook body. `group_key` and `external_url` are shown to people, never compared."""
+
+    source: str
+    alerts: tuple[Alert, ...]
+    group_key: str = ""
+    external_url: str = ""
+    truncated_alerts: int = 0
+
+
+class _Envelope(msgspec.Struct, rename="camel"):
+    version: str
+    alerts: list[msgspec.Raw]
+    group_key: msgspec.Raw = msgspec.Raw(b'""')
+    truncated_alerts: msgspec.Raw = msgspec.Raw(b"0")
+    # `externalURL` is spelt so in template.Data; camel case would say externalUrl.
+    external_url: msgspec.Raw = msgspec.field(name="externalURL", default=msgspec.Raw(b'""'))
+
+
+class _WireAlert(msgspec.Struct, rename="camel"):
+    status: str
+    labels: dict[str, str]
+    starts_at: str
+    fingerprint: str
+    ends_at: str = ""
+    annotations: dict[str, str] = {}
+    generator_url: str = msgspec.field(name="generatorURL", default="")
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+_wire_alert = msgspec.json.Decoder(_WireAlert)
+
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
+_RFC3339: Final = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))"
+)
+_NO_TIME_YEAR: Final = 1
+"""Go's zero time, 0001-01-01T00:00:00Z, stands for "no end" while an alert fires."""
+
+
+def parse(body: bytes, source: str, now: datetime) -> Notification:
+    """Read one webhook body; `now` is the arrival, which stands in for times that are missing.
+
+    A broken alert in a valid envelope is repaired and marked, since a 4xx would lose it for
+    good (rule 7). Raises NotAnAlertmanagerMessage for anything that is no such envelope.
+    """
+    try:
+        envelope = _envelope.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NotAnAlertmanagerMessage(_explain(body, error)) from None
+    if envelope.version != "4":
+        raise NotAnAlertmanagerMessage(
+            f'version is "{envelope.version[:20]}", but this bridge reads version "4" of Alertmanager\'s message'
+        )
+    return Notification(
+        source=source,
+        alerts=tuple(_alert(raw, now) for raw in envelope.alerts),
+        group_key=_text(_loose(envelope.group_key)),
+        external_url=_text(_loose(envelope.external_url)),
+        truncated_alerts=_count(_loose(envelope.truncated_alerts)),
+    )
+
+
+def _explain(body: bytes, error: Exception) -> str:
+    if not body.strip():
+        return "the body is empty; send Alertmanager's webhook message as JSON"
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return f"the body is not JSON: {error}"
+    if isinstance(value, dict) and not {"version", "alerts"} <= value.keys():
+        missing = " and ".join(f'"{key}"' for key in ("version", "alerts") if key not in value)
+        return (
+            f"the body has no {missing}: it is not Alertmanager's webhook message, version 4. "
+            "If the receiver sets `payload:` (Alertmanager 0.32 and later), remove it"
+        )
+    return f"the body is not Alertmanager's webhook message, version 4: {error}"
+
+
+def _loose(raw: msgspec.Raw) -> Any:
+    return msgspec.json.decode(raw)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _alert(raw: msgspec.Raw, now: datetime) -> Alert:
+    try:
+        wire = _wire_alert.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _repaired(_loose_object(raw), now)
+    starts_at, ends_at = timestamp(wire.starts_at), timestamp(wire.ends_at)
+    known = wire.status in {"firing", "resolved"} and bool(_FINGERPRINT.fullmatch(wire.fingerprint))
+    if not known or starts_at is None or (wire.status == "resolved" and ends_at is None):
+        return _repaired(msgspec.to_builtins(wire), now)
+    firing = wire.status == "firing"
+    return Alert(
+        fingerprint=wire.fingerprint,
+        firing=firing,
+        labels=wire.labels,
+        annotations=wire.annotations,
+        starts_at=starts_at,
+        ends_at=None if firing else ends_at,
+        generator_url=wire.generator_url,
+    )
+
+
+def _loose_object(raw: msgspec.Raw) -> dict[str, Any]:
+    try:
+        value = _loose(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _repaired(value: dict[str, Any], now: datetime) -> Alert:
+    """Make the best of a broken alert: whatever cannot be read rings rather than vanishes."""
+    repairs: list[str] = []
+    labels = _strings(value.get("labels"), "labels", repairs)
+    annotations = _strings(value.get("annotations", {}), "annotations", repairs)
+    status = value.get("status")
+    if status not in {"firing", "resolved"}:
+        repairs.append("status")
+    starts_at = timestamp(_text(value.get("startsAt")))
+    if starts_at is None:
+        repairs.append("startsAt")
+    ends_at = timestamp(_text(value.get("endsAt")))
+    firing = status != "resolved"
+    if not firing and ends_at is None:
+        repairs.append("endsAt")
+    given = _text(value.get("fingerprint"))
+    if not _FINGERPRINT.fullmatch(given):
+        repairs.append("fingerprint")
+        given = fingerprint(labels)
+    return Alert(
+        fingerprint=given,
+        firing=firing,
+        labels=labels,
+        annotations=annotations,
+        starts_at=starts_at or now,
+        ends_at=None if firing else ends_at or now,
+        generator_url=_text(value.get("generatorURL")),
+        repairs=tuple(repairs),
+    )
+
+
+def _strings(value: Any, name: str, repairs: list[str]) -> dict[str, str]:
+    if not isinstance(value, dict):
+        repairs.append(name)
+        return {}
+    if any(not isinstance(item, str) for item in value.values()):
+        repairs.append(name)
+    return {
+        key: item if isinstance(item, str) else msgspec.json.encode(item).decode()
+        for key, item in value.items()
+    }
+
+
+def timestamp(text: str) -> datetime | None:
+    """Read an RFC 3339 time with up to nine fractional digits; None for no time, or Go's zero time."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    if year <= _NO_TIME_YEAR:
+        return None
+    micros = int(((match[7] or "") + "000000")[:6])
+    try:
+        at = datetime(year, month, day, hour, minute, min(second, 59), micros, _zone(match))
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _zone(match: re.Match[str]) -> timezone:
+    if match[8] is None:
+        return UTC
+    offset = timedelta(hours=int(match[9]), minutes=int(match[10]))
+    return timezone(-offset if match[8] == "-" else offset)
+
+
+def fingerprint(labels: Mapping[str, str]) -> str:
+    """Hash a label set as Prometheus does: FNV-1a, 64 bits, 16 hex digits.
+
+    Source: prometheus/common, model/signature.go, `labelSetToFingerprint`.
+    """
+    value = 0xCBF29CE484222325
+    for name in sorted(labels):
+        for byte in b"%b\xff%b\xff" % (name.encode(), labels[name].encode()):
+            value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return f"{value:016x}"
+
+
+def internal(
+    name: str, labels: Mapping[str, str], annotations: Mapping[str, str], now: datetime
+) -> Notification:
+    """Make one of the bridge's own alerts, so that its troubles ring by the same rules as any other."""
+    full = {"alertname": name, **labels}
+    alert = Alert(fingerprint(full), firing=True, labels=full, annotations=annotations, starts_at=now)
+    return Notification(source=INTERNAL_SOURCE, alerts=(alert,), group_key=name)
