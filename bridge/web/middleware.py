@@ -1,0 +1,109 @@
+"""The web configuration applied to an aiohttp application: who may come in, and the headers that go out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final, TypeAlias
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from pydantic import SecretStr
+
+from bridge.web import credentials
+from bridge.web.credentials import Identity, Refused
+from bridge.web.live import WebConfig
+
+log = structlog.get_logger(__name__)
+
+OnRefused: TypeAlias = Callable[[web.Request, Refused], Awaitable[None]]
+Override: TypeAlias = Callable[[web.Request], SecretStr | None]
+
+_IDENTITY: Final = "bridge.web.identity"
+
+
+def protect(
+    app: web.Application,
+    config: WebConfig,
+    *,
+    exempt: Collection[str] = frozenset(),
+    override: Override | None = None,
+    on_refused: OnRefused | None = None,
+) -> None:
+    """Add the middleware and the configured response headers to `app`; see `credentials_middleware`."""
+    app.middlewares.append(
+        credentials_middleware(config, exempt=exempt, override=override, on_refused=on_refused)
+    )
+
+    async def add_headers(_: web.BaseRequest, response: web.StreamResponse) -> None:
+        for name, value in config.settings.headers.items():
+            response.headers.setdefault(name, value)
+
+    app.on_response_prepare.append(add_headers)
+
+
+def credentials_middleware(
+    config: WebConfig,
+    *,
+    exempt: Collection[str] = frozenset(),
+    override: Override | None = None,
+    on_refused: OnRefused | None = None,
+) -> Middleware:
+    """Let in who may come in; answer the others 401 (or 503 when overloaded), JSON `{"error", "hint"}`.
+
+    `exempt` are paths that need no credentials. `override` may give a secret that is wanted as the bearer
+    token in place of the listener's own credentials. `on_refused` is awaited before the answer; should it
+    fail, that is logged and the answer stays. `identity(request)` tells a handler who was let in.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        config.refresh()
+        if request.path in exempt:
+            return await handler(request)
+        verdict = config.over_rate() or await _judge(config, request, override)
+        if isinstance(verdict, Identity):
+            request[_IDENTITY] = verdict
+            return await handler(request)
+        log.warning("request refused", path=request.path, remote=request.remote, reason=verdict.error)
+        if on_refused is not None:
+            try:
+                await on_refused(request, verdict)
+            except Exception:
+                log.exception("a refusal could not be recorded")
+        return answer(verdict)
+
+    return middleware
+
+
+def identity(request: web.BaseRequest) -> Identity:
+    """Tell who was let in; scheme "none" where nobody was asked."""
+    found = request.get(_IDENTITY)
+    return found if isinstance(found, Identity) else Identity("none")
+
+
+def answer(refused: Refused) -> web.Response:
+    """Turn a Refused into the HTTP answer."""
+    response = web.json_response({"error": refused.error, "hint": refused.hint}, status=refused.status)
+    for challenge in refused.challenges:
+        response.headers.add("WWW-Authenticate", challenge)
+    if refused.retry_after is not None:
+        response.headers["Retry-After"] = str(refused.retry_after)
+    return response
+
+
+async def _judge(config: WebConfig, request: web.Request, override: Override | None) -> Identity | Refused:
+    secret = override(request) if override is not None else None
+    if secret is None:
+        return await config.authenticate(request)
+    if credentials.check_bearer(request, secret.get_secret_value()):
+        return Identity("bearer")
+    header = credentials.read_authorization(request)
+    error = (
+        header if isinstance(header, str) else "this source wants its own bearer token, and this is not it"
+    )
+    hint = "in Alertmanager's http_config, set authorization to the credentials of this source"
+    challenge = (
+        credentials.BEARER_CHALLENGE if isinstance(header, str) else credentials.INVALID_BEARER_CHALLENGE
+    )
+    return Refused(error, hint, challenges=(challenge,))
