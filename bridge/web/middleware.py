@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 OnRefused: TypeAlias = Callable[[web.Request, Refused], Awaitable[None]]
 Override: TypeAlias = Callable[[web.Request], SecretStr | None]
 
-_IDENTITY: Final = "bridge.web.identity"
+_IDENTITY: Final = web.RequestKey("bridge.web.identity", Identity)
 
 
 def protect(
@@ -78,8 +78,7 @@ def credentials_middleware(
 
 def identity(request: web.BaseRequest) -> Identity:
     """Tell who was let in; scheme "none" where nobody was asked."""
-    found = request.get(_IDENTITY)
-    return found if isinstance(found, Identity) else Identity("none")
+    return request.get(_IDENTITY) or Identity("none")
 
 
 def answer(refused: Refused) -> web.Response:

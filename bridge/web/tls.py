@@ -47,6 +47,8 @@ CIPHERS: Final[dict[str, str | None]] = {
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
 }
+# OpenSSL's reasons for a handshake that failed by the client's certificate.
+_CLIENT_FAULTS: Final = frozenset({"CERTIFICATE_VERIFY_FAILED", "PEER_DID_NOT_RETURN_A_CERTIFICATE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +126,34 @@ def _load_client_ca(context: ssl.SSLContext, tls: TlsSettings, report: Callable[
             context.load_verify_locations(path)
     except ssl.SSLError as error:
         report("client_ca", f"no certificates in PEM could be read here ({error.reason or 'unknown'})")
-    if tls.allowed_sans is not None:
-        context.sslobject_class = _san_checker(tls.allowed_sans)
+    context.sslobject_class = _client_checker(tls.allowed_sans)
 
 
-def _san_checker(allowed: frozenset[str]) -> type[ssl.SSLObject]:
-    """Make the connection type that ends a handshake whose client certificate has no allowed name."""
+def _client_checker(allowed: frozenset[str] | None) -> type[ssl.SSLObject]:
+    """Make the connection type that says in the log why a client certificate is refused.
 
-    class SanCheckedObject(ssl.SSLObject):
+    asyncio drops a failed handshake without sending the alert, so that the client learns nothing: the log
+    is the one place to look. Where `allowed` is given, a certificate without such a name is refused too.
+    """
+
+    class ClientCheckedObject(ssl.SSLObject):
         def do_handshake(self) -> None:
-            super().do_handshake()
-            peer = self.getpeercert()
-            if not peer:  # VerifyClientCertIfGiven, and none was given
-                return
-            names = subject_names(peer)
-            if allowed.isdisjoint(names):
+            try:
+                super().do_handshake()
+            except ssl.SSLError as error:
+                if error.reason in _CLIENT_FAULTS:
+                    reason = getattr(error, "verify_message", None) or "none was sent"
+                    log.warning("client certificate refused", reason=reason)
+                raise
+            names = subject_names(self.getpeercert())
+            # VerifyClientCertIfGiven lets in a client without any, as exporter-toolkit does.
+            if allowed is not None and self.getpeercert() and allowed.isdisjoint(names):
                 log.warning(
-                    "client certificate refused: no name of it is in client_allowed_sans", names=names
+                    "client certificate refused", reason="no name in client_allowed_sans", names=names
                 )
                 raise ssl.SSLCertVerificationError("no allowed subject alternative name")
 
-    return SanCheckedObject
+    return ClientCheckedObject
 
 
 class LiveContext(ssl.SSLContext):
