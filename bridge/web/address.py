@@ -30,7 +30,7 @@ def listen(address: str) -> Address:
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]"):
         raise ValueError(f'"{address}" has no port; did you mean "{address}:9095"?')
-    if not (port.isascii() and port.isdecimal()) or int(port) > _MAX_PORT:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > _MAX_PORT:
         raise ValueError(f'"{address}": the port must be a number from 0 to {_MAX_PORT}, not "{port}"')
     return Address(_host(host, address, port), int(port))
 
@@ -39,7 +39,7 @@ def _host(host: str, address: str, port: str) -> str | None:
     if not host:
         return None
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if ":" in host:
+    if ":" in host or bare != host:
         try:
             ipaddress.IPv6Address(bare)
         except ValueError:

@@ -34,11 +34,14 @@ def _stamp(path: Path) -> _Stamp:
 
 def _read(path: Path) -> bytes:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(handle, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             # A pipe can be read once, and could make the whole bridge wait.
             raise OSError("is not a regular file")
-        data = file.read(MAX_BYTES + 1)
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(handle)
     if len(data) > MAX_BYTES:
         raise OSError(f"is larger than {MAX_BYTES} bytes")
     return data

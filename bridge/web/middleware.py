@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from pydantic import SecretStr
 
 from bridge.web import credentials
 from bridge.web.credentials import Identity, Refused
@@ -16,8 +15,16 @@ from bridge.web.live import WebConfig
 
 log = structlog.get_logger(__name__)
 
+
+class SecretText(Protocol):
+    """A secret as the configuration holds it."""
+
+    def reveal(self) -> str:
+        """Give the secret itself."""
+
+
 OnRefused: TypeAlias = Callable[[web.Request, Refused], Awaitable[None]]
-Override: TypeAlias = Callable[[web.Request], SecretStr | None]
+Override: TypeAlias = Callable[[web.Request], SecretText | None]
 
 _IDENTITY: Final = web.RequestKey("bridge.web.identity", Identity)
 
@@ -95,7 +102,7 @@ async def _judge(config: WebConfig, request: web.Request, override: Override | N
     secret = override(request) if override is not None else None
     if secret is None:
         return await config.authenticate(request)
-    if credentials.check_bearer(request, secret.get_secret_value()):
+    if credentials.check_bearer(request, secret.reveal()):
         return Identity("bearer")
     header = credentials.read_authorization(request)
     error = (

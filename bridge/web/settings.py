@@ -263,6 +263,8 @@ class _Reader:
 
     def rate_limit(self, node: Node | None) -> RateLimit | None:
         keys = self.document.mapping(node, "rate_limit", ("interval", "burst"))
+        if "burst" in keys and "interval" not in keys:
+            self.document.note(keys["burst"], "rate_limit.burst", "has no effect without interval")
         interval = self.duration(keys.get("interval"), "rate_limit.interval")
         if not interval:
             return None
