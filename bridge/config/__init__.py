@@ -1,0 +1,19 @@
+"""The configuration file: YAML in, frozen settings out, or every problem at once with its place."""
+
+from bridge.config.loading import load
+from bridge.config.problems import ConfigError, Problem
+from bridge.config.settings import ApnsSettings, DeviceSettings, Settings, Source, StorageSettings, Templates
+from bridge.config.values import Secret
+
+__all__ = [
+    "ApnsSettings",
+    "ConfigError",
+    "DeviceSettings",
+    "Problem",
+    "Secret",
+    "Settings",
+    "Source",
+    "StorageSettings",
+    "Templates",
+    "load",
+]

@@ -1,0 +1,104 @@
+"""From the validated file to settings. Nothing can fail here any more."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast, get_args
+
+from bridge import policy
+from bridge.config import model
+from bridge.config.problems import Problem
+from bridge.config.routes import build_route
+from bridge.config.settings import ApnsSettings, DeviceSettings, Settings, Source, StorageSettings, Templates
+from bridge.config.values import Secret
+from bridge.oncall import DeviceGroup
+from bridge.pushes import Environment, PushKind
+
+
+def settings(path: Path, file: model.Model, warnings: tuple[Problem, ...]) -> Settings:
+    """Build the settings of one file."""
+    return Settings(
+        path=path,
+        apns=_apns(file.apns),
+        storage=StorageSettings(file.storage.url, file.storage.retention),
+        alert_ttl=file.alert_ttl,
+        refire_quiet=file.refire_quiet,
+        quiet_gap=file.quiet_gap,
+        max_body_size=file.max_body_size,
+        sources={s.name: Source(s.name, s.credentials or s.credentials_file) for s in file.sources},
+        people=tuple(person.name for person in file.people),
+        devices={device.name: _device(device) for device in file.devices},
+        groups={g.name: DeviceGroup(g.name, g.owners, g.devices) for g in file.device_groups},
+        receivers={receiver.name: _receiver(receiver) for receiver in file.receivers},
+        webhooks=dict(itertools.chain.from_iterable(map(_webhooks, file.receivers))),
+        route=build_route(file.route),
+        time_intervals={interval.name: interval.parsed for interval in file.time_intervals},
+        templates=Templates(file.templates.caller_name, file.templates.reason),
+        warnings=warnings,
+    )
+
+
+def _environment(text: str | None) -> Environment | None:
+    return cast("Environment", text) if text in get_args(Environment) else None
+
+
+def _path(file: model.TextFile | None) -> Path | None:
+    return file.path if file else None
+
+
+def _apns(part: model.ApnsPart) -> ApnsSettings:
+    return ApnsSettings(
+        topic=part.topic,
+        environment=_environment(part.environment) or "production",
+        team_id=part.team_id,
+        key_id=part.key_id,
+        key=part.key or part.key_file,
+        certificate_file=_path(part.certificate_file),
+        certificate_key_file=_path(part.certificate_key_file),
+        url=part.url,
+        ca_file=_path(part.ca_file),
+        proxy=part.proxy or part.proxy_file,
+    )
+
+
+def _device(part: model.DevicePart) -> DeviceSettings:
+    return DeviceSettings(
+        name=part.name,
+        owner=part.owner,
+        voip_token=part.voip_token or part.voip_token_file,
+        alert_token=part.alert_token or part.alert_token_file,
+        topic=part.topic,
+        environment=_environment(part.environment),
+    )
+
+
+def _receiver(part: model.ReceiverPart) -> policy.Receiver:
+    steps = tuple(_step(part.name, number, step) for number, step in enumerate(part.escalation, 1))
+    return policy.Receiver(part.name, steps, notify_resolved=part.notify_resolved, repeat=part.repeat)
+
+
+def _step(receiver: str, number: int, part: model.StepPart) -> policy.Step:
+    ring = policy.Ring(part.ring.every, part.ring.times, part.ring.lasts)
+    webhooks = enumerate(part.webhooks, 1)
+    return policy.Step(
+        device_groups=part.device_groups,
+        webhooks=tuple(_webhook_name(receiver, number, index, hook) for index, hook in webhooks),
+        push=cast("PushKind", part.push),
+        interruption_level=cast("policy.InterruptionLevel", part.interruption_level),
+        ring=ring,
+        then_after=ring.every * ring.times if part.then_after is None else part.then_after,
+    )
+
+
+def _webhook_name(receiver: str, step: int, index: int, part: model.WebhookPart) -> str:
+    return part.name or f"{receiver}/{step}/{index}"
+
+
+def _webhooks(receiver: model.ReceiverPart) -> Iterator[tuple[str, Secret]]:
+    for number, step in enumerate(receiver.escalation, 1):
+        for index, part in enumerate(step.webhooks, 1):
+            url = part.url or part.url_file
+            if url is not None:
+                yield _webhook_name(receiver.name, number, index, part), url

@@ -1,0 +1,107 @@
+"""Reading a configuration file: YAML, shape, then what only the whole can show. All problems at once."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from bridge.config import build, checks, tree
+from bridge.config.model import Context, Model, Part
+from bridge.config.problems import ConfigError, Path, suggest
+from bridge.config.settings import Settings
+
+# What an Alertmanager file may say, and why it does not belong here.
+_FOREIGN: Final = {
+    "group_wait": "is not used here: Alertmanager has waited already, and the bridge rings at once",
+    "group_interval": "is not used here: a receiver's `ring` says how often to ring",
+    "repeat_interval": "is not used here: a receiver's `ring` and `repeat` say how often to ring",
+    "webhook_configs": "is not used here: write escalation: [{webhooks: [{url_file: FILE}]}]",
+    "mute_time_intervals": "is Alertmanager's old form at this place; write time_intervals",
+    "global": "is not used here",
+    "inhibit_rules": "is not used here: Alertmanager inhibits before it sends",
+    "send_resolved": "is called notify_resolved here",
+}
+
+
+def load(path: FilePath) -> Settings:
+    """Read a configuration file and all that it names; raises ConfigError with every problem.
+
+    Relative paths in the file start at its folder. Blocks for as long as the files take to read.
+    """
+    document = tree.read(path)
+    model = _validate(document, Context(path.parent))
+    checks.check(document)
+    if document.problems or model is None:
+        raise ConfigError(document.problems)
+    checks.warnings(document)
+    return build.settings(path, model, tuple(sorted(document.problems)))
+
+
+def _validate(document: tree.Tree, context: Context) -> Model | None:
+    try:
+        return Model.model_validate(document.root, context=context)
+    except ValidationError as error:
+        for details in error.errors(include_url=False, include_input=True):
+            _note(document, details)
+        return None
+
+
+def _note(document: tree.Tree, error: ErrorDetails) -> None:
+    path, kind = tuple(error["loc"]), error["type"]
+    if error["input"] is None:  # an empty entry of a list, which the tree has noted
+        return
+    if kind == "extra_forbidden":
+        _note_unknown_key(document, path)
+        return
+    message = str(error["ctx"]["error"]) if kind == "value_error" else _MESSAGES.get(kind, error["msg"])
+    document.note(_known(document, path), message)
+
+
+_MESSAGES: Final = {
+    "missing": "is missing",
+    "model_type": "must be a mapping (key: value)",
+    "tuple_type": "must be a list",
+    "recursion_loop": "is nested too deep",
+}
+
+
+def _known(document: tree.Tree, path: Path) -> Path:
+    """Take off the index of a value that was written alone where a list may stand."""
+    return path[:-1] if isinstance(document.get(path[:-1]), str) else path
+
+
+def _note_unknown_key(document: tree.Tree, path: Path) -> None:
+    key = str(path[-1])
+    present = document.get(path[:-1])
+    part = _part_at(path[:-1])
+    hint = _FOREIGN.get(key)
+    if hint is None:
+        known = keys_of(part) if part else {}
+        hint = "unknown key" + suggest(key, [name for name in known if name not in present])
+    document.note(path, hint, at_key=True)
+
+
+def keys_of(part: type[Part]) -> dict[str, type[Part] | None]:
+    """List the keys of a mapping, each with the mapping (or list of mappings) that it holds, if any."""
+    fields = part.model_fields.items()
+    return {str(field.validation_alias or name): _inner(field.annotation) for name, field in fields}
+
+
+def _inner(annotation: Any) -> type[Part] | None:
+    """Find the model inside of Optional, tuple and Annotated."""
+    if inspect.isclass(annotation) and issubclass(annotation, Part):
+        return annotation
+    return next((found for item in typing.get_args(annotation) if (found := _inner(item))), None)
+
+
+def _part_at(path: Path) -> type[Part] | None:
+    part: type[Part] | None = Model
+    for step in path:
+        if isinstance(step, str):
+            part = keys_of(part).get(step) if part else None
+    return part

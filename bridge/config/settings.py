@@ -1,0 +1,106 @@
+"""What the rest of the program is given: frozen, complete, and without a trace of the file's form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from bridge import oncall, policy, routing, timeintervals
+from bridge.config.problems import Problem
+from bridge.config.values import Secret
+from bridge.pushes import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class ApnsSettings:
+    """How to speak to APNs: with a provider token (`key`, PEM, with its ids), or with a client certificate.
+
+    `topic` is the bundle id, without `.voip`. `url` None is Apple's own host of the environment.
+    `proxy` is `http://[user:password@]host:port`. `certificate_key_file` None: the key is in
+    `certificate_file` too. Paths are absolute.
+    """
+
+    topic: str
+    environment: Environment = "production"
+    team_id: str | None = None
+    key_id: str | None = None
+    key: Secret | None = None
+    certificate_file: Path | None = None
+    certificate_key_file: Path | None = None
+    url: str | None = None
+    ca_file: Path | None = None
+    proxy: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Where the ledger lies (`sqlite:////absolute/path`), and how long what has ended is kept."""
+
+    url: str
+    retention: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One who sends to POST /webhook/{name}. With `credentials`, only with them as a bearer token."""
+
+    name: str
+    credentials: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """A phone known beforehand. Tokens are lowercase hex; `topic`, `environment` None: those of apns."""
+
+    name: str
+    owner: str
+    voip_token: Secret | None = None
+    alert_token: Secret | None = None
+    topic: str | None = None
+    environment: Environment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """Jinja2 texts of a call's two lines; None = the renderer's own."""
+
+    caller_name: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A configuration file that was understood as a whole.
+
+    `max_body_size` is in bytes. `webhooks` are URLs by the names that policy.Step.webhooks holds.
+    `warnings` are in the file's order.
+    """
+
+    path: Path
+    apns: ApnsSettings
+    storage: StorageSettings
+    alert_ttl: timedelta
+    refire_quiet: timedelta
+    quiet_gap: timedelta
+    max_body_size: int
+    sources: Mapping[str, Source]
+    people: tuple[str, ...]
+    devices: Mapping[str, DeviceSettings]
+    groups: Mapping[str, oncall.DeviceGroup]
+    receivers: Mapping[str, policy.Receiver]
+    webhooks: Mapping[str, Secret]
+    route: routing.Route
+    time_intervals: Mapping[str, tuple[timeintervals.TimeInterval, ...]]
+    templates: Templates = Templates()
+    warnings: tuple[Problem, ...] = ()
+
+    def receiver(self, name: str) -> policy.Receiver:
+        """Give the receiver of this name; one that a reload took away falls to the root route's."""
+        return self.receivers.get(name) or self.receivers[self.route.receiver]
+
+    def on_call(self, phones: Iterable[oncall.Phone]) -> oncall.OnCall:
+        """Make the answer to who carries the phone, for these phones in their present state."""
+        return partial(oncall.reach, self.groups, tuple(phones))

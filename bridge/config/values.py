@@ -1,0 +1,278 @@
+"""The texts of a configuration file, read as what they mean. Every function raises ValueError in words.
+
+A message may show a value only where it cannot be a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from bridge.config.problems import quote
+
+MAX_FILE: Final = 1 << 20
+_DURATION: Final = re.compile(
+    r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII
+)
+_MILLISECONDS: Final = (31_536_000_000, 604_800_000, 86_400_000, 3_600_000, 60_000, 1000, 1)
+# Prometheus keeps durations as nanoseconds in 64 bits.
+_LONGEST: Final = (1 << 63) // 1_000_000
+_SIZE: Final = re.compile(r"(\d{1,15})\s*(|B|[kK]B|[kK]iB|MB|MiB|GB|GiB)", re.ASCII)
+_FACTORS: Final = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "kib": 1 << 10,
+    "mb": 10**6,
+    "mib": 1 << 20,
+    "gb": 10**9,
+    "gib": 1 << 30,
+}
+_WORD: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_TEN: Final = re.compile(r"[A-Z0-9]{10}")
+_BUNDLE_ID: Final = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+_HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+_SHORTEST_TOKEN: Final = 64
+_LONGEST_TOKEN: Final = 200
+_LONGEST_NAME: Final = 200
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A text that is never shown: `reveal()` is the only way to it."""
+
+    _text: str
+
+    def reveal(self) -> str:
+        """Give the secret itself, for the one place that needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration as Prometheus writes it: 45s, 1h30m, 30d; units y w d h m s ms, each once, in order."""
+    found = _DURATION.fullmatch(text)
+    if text == "0":
+        return timedelta()
+    if not text or found is None:
+        hint = f", perhaps {text}s?" if re.fullmatch(r"\d{1,9}", text, re.ASCII) else ""
+        raise ValueError(f"{quote(text)} is not a duration; write for instance 45s, 5m, 1h30m or 30d{hint}")
+    numbers = [
+        (int(number[:20]), factor) for number, factor in zip(found.groups("0"), _MILLISECONDS, strict=True)
+    ]
+    total = sum(number * factor for number, factor in numbers)
+    if total >= _LONGEST or any(len(number) > 20 for number in found.groups("0")):  # noqa: PLR2004
+        raise ValueError(f"{quote(text)} is too long; the longest is 292y")
+    return timedelta(milliseconds=total)
+
+
+def positive_duration(text: str) -> timedelta:
+    """Read a duration longer than zero."""
+    if value := duration(text):
+        return value
+    raise ValueError("must be longer than zero")
+
+
+def spell(value: timedelta) -> str:
+    """Write a duration as Prometheus does; the reverse of `duration`."""
+    rest, text = value // timedelta(milliseconds=1), ""
+    for unit, factor in zip(("w", "d", "h", "m", "s", "ms"), _MILLISECONDS[1:], strict=True):
+        count, rest = divmod(rest, factor)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def size(text: str) -> int:
+    """Read a number of bytes, plain or with a unit: 16MiB, 1GB, 500kB."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{quote(text)} is not a size; write for instance 16MiB, 500kB or a number of bytes")
+    value = int(found[1]) * _FACTORS[found[2].lower()]
+    if not 1024 <= value <= 1 << 30:  # noqa: PLR2004
+        raise ValueError("must be from 1KiB to 1GiB")
+    return value
+
+
+def boolean(text: str) -> bool:
+    """Read true or false, also in YAML 1.1's other words, which Alertmanager takes too."""
+    word = text.casefold()
+    if word in {"true", "yes", "on"}:
+        return True
+    if word in {"false", "no", "off"}:
+        return False
+    raise ValueError(f"must be true or false, not {quote(text)}")
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """Make a reader of whole numbers in decimal digits from `low` to `high`."""
+
+    def read(text: str) -> int:
+        if re.fullmatch(r"\d{1,9}", text, re.ASCII) and low <= int(text) <= high:
+            return int(text)
+        raise ValueError(f"must be a whole number from {low} to {high}, not {quote(text)}")
+
+    return read
+
+
+def name(text: str) -> str:
+    """Check a name that people read: one line, not blank, without space around it."""
+    if not text.strip():
+        raise ValueError("a name must not be blank")
+    if text != text.strip() or not text.isprintable() or len(text) > _LONGEST_NAME:
+        raise ValueError("a name must be one line of at most 200 characters, without space around it")
+    return text
+
+
+def word(text: str) -> str:
+    """Check a name that stands in a URL or in a log field."""
+    if not _WORD.fullmatch(name(text)):
+        raise ValueError(f"{quote(text)} may have only letters, digits, _ . and -")
+    return text
+
+
+def source(text: str) -> str:
+    """Check the name of a source; `default` and the bridge's own are taken."""
+    if text.casefold() == "default":
+        raise ValueError('"default" is the source of POST /webhook, and cannot be an entry')
+    if text.casefold() == "pushkit-bridge":
+        raise ValueError('"pushkit-bridge" is the source of the bridge\'s own incidents; take another name')
+    return word(text)
+
+
+def ten_characters(text: str) -> str:
+    """Check a team id or key id: ten capital letters and digits."""
+    if _TEN.fullmatch(text):
+        return text
+    seen = f"it has {len(text)}" if len(text) != 10 else "it has others"  # noqa: PLR2004
+    raise ValueError(
+        f"must be 10 characters, capital letters and digits, as Apple's developer site shows it; {seen}"
+    )
+
+
+def bundle_id(text: str) -> str:
+    """Check an app's bundle id; `.voip` at its end is taken off, since the sender adds it where needed."""
+    bare = text.removesuffix(".voip")
+    if not _BUNDLE_ID.fullmatch(bare):
+        raise ValueError(f"{quote(text)} is not a bundle id such as com.example.oncall")
+    return bare
+
+
+def push_token(text: str) -> str:
+    """Check a push token: an even number of hex digits. It is given back in small letters."""
+    if len(text) > _LONGEST_TOKEN or len(text) < _SHORTEST_TOKEN or not _HEX.fullmatch(text):
+        raise ValueError(
+            f"must be an even number of hex digits, from {_SHORTEST_TOKEN} to {_LONGEST_TOKEN}, "
+            f"as the phone gives it; this has {len(text)} characters"
+            + ("" if _HEX.fullmatch(text) or len(text) % 2 else ", some of them not hex")
+        )
+    return text.lower()
+
+
+def credentials(text: str) -> str:
+    """Check a bearer token: printable ASCII without spaces, since it travels in a header."""
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("must be printable ASCII without spaces")
+    return text
+
+
+def _split(text: str, schemes: tuple[str, ...]) -> SplitResult:
+    """Take a URL apart; its text stays out of every message, since it may hold a password."""
+    wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"is not a URL ({wanted}host[:port])") from None
+    if parts.scheme not in schemes or not parts.hostname or port == 0:
+        raise ValueError(f"must be {wanted}host[:port]")
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("a URL must be printable ASCII without spaces")
+    return parts
+
+
+def web_url(text: str) -> str:
+    """Check the URL of a webhook."""
+    _split(text, ("http", "https"))
+    return text
+
+
+def gateway_url(text: str) -> str:
+    """Check where APNs is spoken to: https, a host and a port, nothing more."""
+    parts = _split(text, ("https",))
+    if parts.username or parts.password:
+        raise ValueError("APNs takes no user or password")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("must end after the host and port: the path is APNs's own, /3/device/…")
+    return text.rstrip("/")
+
+
+def proxy_url(text: str) -> str:
+    """Check an HTTP proxy that APNs is reached through (CONNECT): http://[user:password@]host:port."""
+    parts = _split(text, ("http",))
+    if parts.port is None:
+        raise ValueError("must name the proxy's port: http://[user:password@]host:port")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("must end after the host and port")
+    return text.rstrip("/")
+
+
+def storage_url(text: str, folder: Path) -> str:
+    """Check where the ledger lies. A relative SQLite path starts at `folder`."""
+    scheme, colon, rest = text.partition("://")
+    if scheme.partition("+")[0] in {"postgresql", "postgres"}:
+        raise ValueError("PostgreSQL is not supported yet; write sqlite:///FILE")
+    if scheme != "sqlite" or not colon:
+        raise ValueError(
+            "must be sqlite:///FILE (a relative FILE starts at this configuration file's folder)"
+        )
+    if not rest.startswith("/") or "?" in rest or "#" in rest:
+        raise ValueError("must be sqlite:///FILE, three slashes before the file and nothing after it")
+    file = rest[1:]
+    if file in {"", ":memory:"}:
+        raise ValueError("must name a file: a database in memory forgets every open page at a restart")
+    return f"sqlite:///{(folder / file).absolute()}"
+
+
+def in_folder(text: str, folder: Path) -> Path:
+    """Give the file that `text` names; a relative path starts at `folder`."""
+    if not text or "\0" in text:
+        raise ValueError("is not a file name")
+    return folder / text
+
+
+def read_file(text: str, folder: Path) -> str:
+    """Read a small text file. Its name stays out of every message: somebody may have put the secret there."""
+    start = f" (relative paths start at {folder})" if not Path(text).is_absolute() else ""
+    try:
+        # O_NONBLOCK: a named pipe would make the whole bridge wait.
+        handle = os.open(in_folder(text, folder), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ValueError(f"the file cannot be read: not a regular file{start}")
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}{start}") from None
+    if len(data) > MAX_FILE:
+        raise ValueError("the file is larger than 1 MiB")
+    try:
+        content = data.decode()
+    except UnicodeDecodeError:
+        raise ValueError("the file is not UTF-8 text") from None
+    return content
+
+
+def secret_text(text: str) -> str:
+    """Take off the newline that ends a file, and refuse one that is empty then."""
+    bare = text.removesuffix("\n").removesuffix("\r")
+    if not bare.strip():
+        raise ValueError("is empty")
+    return bare
