@@ -1,0 +1,263 @@
+"""The control interface: plain HTTP and JSON, for a person, the demo and tests in other processes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+from aiohttp import ClientConnectionResetError, web
+
+from bridge.simulator.answers import Answer, scripted
+from bridge.simulator.calls import Call
+from bridge.simulator.feeds import Event
+from bridge.simulator.phones import Behaviour, Phone, Profile, Push
+
+if TYPE_CHECKING:
+    from bridge.simulator import Simulator
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_TEXTS: Final = ("bundle_id", "voip_token", "alert_token")
+_FIELDS: Final = (*_TEXTS, "environment", "behaviour", "delay", "auto_answer", "unregistered_since")
+
+
+def make_app(sim: Simulator) -> web.Application:
+    """Give the application that controls `sim`."""
+    control = _Control(sim)
+    app = web.Application(middlewares=[_say_what_is_wrong])
+    app.add_routes(
+        [
+            web.get("/phones", control.phones),
+            web.get("/phones/{name}", control.phone),
+            web.put("/phones/{name}", control.put),
+            web.patch("/phones/{name}", control.patch),
+            web.delete("/phones/{name}", control.delete),
+            web.get("/phones/{name}/pushes", control.pushes),
+            web.get("/phones/{name}/calls", control.calls),
+            web.post("/phones/{name}/answer", control.answer),
+            web.post("/phones/{name}/decline", control.decline),
+            web.post("/phones/{name}/script", control.script),
+            web.get("/answers", control.answers),
+            web.get("/events", control.events),
+            web.get("/faults", control.faults),
+            web.post("/faults", control.fault),
+            web.delete("/faults", control.clear_faults),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _say_what_is_wrong(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Turn what a handler raises into an answer with a sentence in it."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return web.json_response({"error": error.reason}, status=error.status)
+    except KeyError as error:
+        return web.json_response({"error": str(error.args[0])}, status=404)
+    except LookupError as error:
+        return web.json_response({"error": str(error)}, status=409)
+    except ValueError as error:
+        return web.json_response({"error": str(error)}, status=400)
+
+
+class _Control:
+    def __init__(self, sim: Simulator) -> None:
+        self._sim = sim
+
+    async def phones(self, _: web.Request) -> web.Response:
+        return web.json_response([_phone(phone) for phone in self._sim.phones])
+
+    async def phone(self, request: web.Request) -> web.Response:
+        return web.json_response(_phone(self._named(request)))
+
+    async def put(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        wish = _settings(await _body(request))
+        if name in self._sim.phones:
+            return web.json_response(_phone(self._change(self._sim.phone(name), wish)))
+        return web.json_response(_phone(self._sim.add_phone(name, **wish)), status=201)
+
+    async def patch(self, request: web.Request) -> web.Response:
+        phone = self._named(request)
+        return web.json_response(_phone(self._change(phone, _settings(await _body(request)))))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        await self._sim.remove_phone(request.match_info["name"])
+        return web.Response(status=204)
+
+    async def pushes(self, request: web.Request) -> web.Response:
+        return web.json_response([_push(push) for push in self._named(request).pushes.items])
+
+    async def calls(self, request: web.Request) -> web.Response:
+        return web.json_response([_call(call) for call in self._named(request).calls.items])
+
+    async def answer(self, request: web.Request) -> web.Response:
+        wish = await _body(request)
+        return web.json_response(_call(self._named(request).answer(wish.get("call"))))
+
+    async def decline(self, request: web.Request) -> web.Response:
+        wish = await _body(request)
+        return web.json_response(_call(self._named(request).decline(wish.get("call"))))
+
+    async def script(self, request: web.Request) -> web.Response:
+        """Take one answer or a list of them; each may say `times`."""
+        phone = self._named(request)
+        wishes = await _json(request)
+        for answer, times in [_times(wish) for wish in (wishes if isinstance(wishes, list) else [wishes])]:
+            phone.answer_next(answer, times)
+        return web.json_response(_phone(phone))
+
+    async def answers(self, _: web.Request) -> web.Response:
+        """Give the newest 1,000 answers, newest last."""
+        kept = list(self._sim.service.answered)[-1000:]
+        return web.json_response(
+            [
+                {"at": one.at.isoformat(), "apns_id": one.apns_id, "token": one.token} | _answer(one.answer)
+                for one in kept
+            ]
+        )
+
+    async def faults(self, _: web.Request) -> web.Response:
+        return web.json_response(self._sim.faults.state())
+
+    async def fault(self, request: web.Request) -> web.Response:
+        self._sim.faults.apply(await _body(request))
+        return web.json_response(self._sim.faults.state())
+
+    async def clear_faults(self, _: web.Request) -> web.Response:
+        self._sim.faults.clear()
+        return web.json_response(self._sim.faults.state())
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Send events as they come; who comes back with Last-Event-ID gets what was missed."""
+        since = request.headers.get("Last-Event-ID", request.query.get("since"))
+        if since is not None and not since.isdecimal():
+            raise ValueError(f"since is the number of an event, not {since!r}")
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
+        watch = self._sim.events.watch(None if since is None else int(since))
+        await response.prepare(request)
+        try:
+            await response.write(b": ready\n\n")
+            async for event in watch:
+                await response.write(_sse(event))
+        except ClientConnectionResetError:
+            pass  # the watcher has gone: nothing to tell anybody
+        finally:
+            await watch.aclose()
+        return response
+
+    def _named(self, request: web.Request) -> Phone:
+        return self._sim.phone(request.match_info["name"])
+
+    def _change(self, phone: Phone, wish: Mapping[str, Any]) -> Phone:
+        profile = replace(phone.profile, **wish)
+        self._sim.phones.check_tokens(phone.name, profile)
+        phone.profile = profile
+        return phone
+
+
+async def _json(request: web.Request) -> Any:
+    body = await request.read()
+    try:
+        return json.loads(body) if body else {}
+    except ValueError as error:
+        raise ValueError(f"the body is not JSON: {error}") from error
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    value = await _json(request)
+    if not isinstance(value, dict):
+        raise ValueError("the body is a JSON object")  # noqa: TRY004 - one error for the interface
+    return value
+
+
+def _settings(wish: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what can be set about a phone. Raises ValueError with a sentence for the person."""
+    if unknown := set(wish) - set(_FIELDS):
+        raise ValueError(f"unknown key {', '.join(sorted(unknown))}; known: {', '.join(_FIELDS)}")
+    for name in _TEXTS:
+        if name in wish and not isinstance(wish[name], str):
+            raise ValueError(f"{name} is a text, not {wish[name]!r}")
+    for name, allowed in (("environment", ("production", "sandbox")), ("behaviour", get_args(Behaviour))):
+        if name in wish and wish[name] not in allowed:
+            raise ValueError(f"{name} is one of {', '.join(allowed)}, not {wish[name]!r}")
+    for name in ("delay", "auto_answer"):
+        value = wish.get(name, 0)
+        nothing = value is None and name == "auto_answer"
+        if not nothing and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+            raise ValueError(f"{name} is a number of seconds, not {value!r}")
+    return dict(wish) | _since(wish)
+
+
+def _since(wish: Mapping[str, Any]) -> dict[str, datetime | None]:
+    if wish.get("unregistered_since") is None:
+        return {}
+    try:
+        since = datetime.fromisoformat(wish["unregistered_since"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"unregistered_since is a time of RFC 3339: {error}") from error
+    if since.tzinfo is None:
+        raise ValueError("unregistered_since has no time zone")
+    return {"unregistered_since": since}
+
+
+def _times(wish: Any) -> tuple[Answer, int]:
+    if not isinstance(wish, dict):
+        raise ValueError(f"an answer is an object, not {wish!r}")  # noqa: TRY004 - one error for the interface
+    times = wish.pop("times", 1)
+    if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 100_000:  # noqa: PLR2004
+        raise ValueError(f"times is a number from 1 to 100000, not {times!r}")
+    return scripted(wish), times
+
+
+def _phone(phone: Phone) -> dict[str, Any]:
+    profile: Profile = phone.profile
+    fields = {name: getattr(profile, name) for name in _FIELDS}
+    since = profile.unregistered_since
+    return (
+        {"name": phone.name}
+        | fields
+        | {
+            "unregistered_since": since and since.isoformat(),
+            "answers_waiting": len(phone.script),
+            "pushes": len(phone.pushes.items),
+            "calls": len(phone.calls.items),
+        }
+    )
+
+
+def _push(push: Push) -> dict[str, Any]:
+    return {
+        "at": push.at.isoformat(),
+        "apns_id": push.apns_id,
+        "fate": push.fate,
+        "push_type": push.notification.push_type,
+        "headers": dict(push.headers),
+        "payload": push.payload,
+    }
+
+
+def _call(call: Call) -> dict[str, Any]:
+    return {
+        "uuid": call.uuid,
+        "id": call.record_id,
+        "state": call.state,
+        "expires_at": call.expires_at.isoformat(),
+        "history": [{"at": at.isoformat(), "state": state} for at, state in call.history],
+        "payload": call.payload,
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    return {"status": answer.status, "reason": answer.reason, "manner": answer.manner}
+
+
+def _sse(event: Event) -> bytes:
+    data = json.dumps({"at": event.at.isoformat(), "kind": event.kind} | event.data)
+    return f"id: {event.number}\nevent: {event.kind}\ndata: {data}\n\n".encode()

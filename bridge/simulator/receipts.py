@@ -1,0 +1,136 @@
+"""What a phone says back to the bridge, over the bridge's own phone protocol (version 1)."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias
+
+import aiohttp
+import structlog
+
+from bridge.simulator.agenda import Agenda
+
+ReceiptKind: TypeAlias = Literal["received", "answered", "declined", "failed"]
+RETRY_AFTER: Final = (0.5, 1.0, 2.0)
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Receipt:
+    """One receipt. `attempts` counts posts, `status` is the bridge's last answer, None without one."""
+
+    kind: ReceiptKind
+    call_uuid: str
+    url: str
+    token: str = field(repr=False)
+    at: datetime
+    error_code: int | None = None
+    event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    status: int | None = None
+    attempts: int = 0
+
+    @property
+    def accepted(self) -> bool:
+        """Tell whether the bridge has it."""
+        return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Give what is posted."""
+        fields: dict[str, Any] = {"event_id": self.event_id, "receipt": self.kind, "at": self.at.isoformat()}
+        return fields if self.error_code is None else fields | {"error_code": self.error_code}
+
+
+class Courier:
+    """Posts receipts. Tries again, with the same event id, where the network or the bridge failed.
+
+    `retry_after` are the pauses in seconds between the attempts, by the agenda's clock.
+    `ca_file` holds the authority for https receipt URLs, None = the system's.
+    """
+
+    def __init__(
+        self, agenda: Agenda, retry_after: Sequence[float] = RETRY_AFTER, ca_file: str | None = None
+    ) -> None:
+        self._agenda = agenda
+        self._retry_after = retry_after
+        self._ca_file = ca_file
+        self._session: aiohttp.ClientSession | None = None
+
+    async def deliver(self, receipt: Receipt) -> None:
+        """Post one receipt, with retries; the result stands in the receipt."""
+        for pause in (*self._retry_after, None):
+            receipt.attempts += 1
+            receipt.status = await self._post(receipt)
+            if (receipt.status is not None and receipt.status < 500) or pause is None:  # noqa: PLR2004
+                break
+            await self._agenda.sleep(pause)
+        _log.info(
+            "receipt posted" if receipt.accepted else "receipt refused or lost",
+            receipt=receipt.kind,
+            call=receipt.call_uuid,
+            status=receipt.status,
+            attempts=receipt.attempts,
+        )
+
+    async def close(self) -> None:
+        """Close the connections to the bridge."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _post(self, receipt: Receipt) -> int | None:
+        headers = {"Authorization": f"Bearer {receipt.token}"}
+        try:
+            async with self._open().post(
+                receipt.url, json=receipt.body, headers=headers, allow_redirects=False
+            ) as answer:
+                await answer.read()
+                return answer.status
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            _log.warning("receipt could not be posted", call=receipt.call_uuid, error=repr(error))
+            return None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            trusted = ssl.create_default_context(cafile=self._ca_file)
+            connector = aiohttp.TCPConnector(ssl=trusted)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
+        return self._session
+
+
+class Outgoing:
+    """The receipts of one phone, posted one after the other, in the order in which they arose.
+
+    `settled` is told of each receipt after its last attempt.
+    """
+
+    def __init__(self, courier: Courier, settled: Callable[[Receipt], None]) -> None:
+        self._courier = courier
+        self._settled = settled
+        self._queue: deque[Receipt] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def post(self, receipt: Receipt) -> None:
+        """Post it behind those that wait already."""
+        self._queue.append(receipt)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Give up what has not been posted."""
+        self._queue.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while self._queue:
+            receipt = self._queue.popleft()
+            await self._courier.deliver(receipt)
+            self._settled(receipt)
