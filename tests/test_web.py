@@ -508,7 +508,7 @@ async def test_a_bad_new_file_leaves_the_old_one_in_force_and_says_so_once(open_
     told = [entry for entry in logs if entry["log_level"] == "error"]
     assert len(told) == 1
     assert told[0]["problems"] == [
-        f'{door.file}:1:1: authorisation: unknown key; did you mean "authorization"?'
+        f'{door.file}:1:1: authorisation: unknown key, did you mean "authorization"?'
     ]
     assert [type(reload) for reload in door.reloads] == [WebConfigError]
     replace(door.file, BEARER.replace(TOKEN, "mended"))
@@ -689,6 +689,15 @@ async def test_verify_if_given_lets_in_without_one_but_not_with_a_strangers(
     assert [found.scheme for found in door.identities] == ["none", "certificate"]
     with pytest.raises(aiohttp.ClientError):
         await door.get(tls=pki.client(stranger, version=version))
+
+
+async def test_verify_if_given_without_a_client_ca_asks_the_systems_own(
+    open_door: Opener, pki: Pki, stranger: trustme.CA
+) -> None:
+    door = await open_door(SERVER + "  client_auth_type: VerifyClientCertIfGiven\n")
+    assert (await door.get(tls=pki.client())).status == 200
+    with pytest.raises(aiohttp.ClientError):
+        await door.get(tls=pki.client(stranger))
 
 
 @pytest.mark.parametrize("kind", ["RequestClientCert", "RequireAnyClientCert", "RequireClientCert"])

@@ -13,12 +13,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bridge.config.problems import Problem
 from bridge.web import WebConfig, WebConfigError, listen
 from bridge.web.files import MAX_BYTES, Files
-from bridge.web.nodes import Problem
 from bridge.web.settings import HEADERS, Settings, read_settings
 
 HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
+TLS = "tls_server_config: {cert_file: c.pem, key_file: k.pem, "
 Load = Callable[[str | bytes], Settings]
 
 
@@ -96,9 +97,6 @@ def test_what_exporter_toolkit_takes_is_taken(load: Load, text: str) -> None:
     load(text)
 
 
-TLS = "tls_server_config: {cert_file: c.pem, key_file: k.pem, "
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -109,9 +107,50 @@ TLS = "tls_server_config: {cert_file: c.pem, key_file: k.pem, "
         ("a: \x01", ["1:1: not YAML: a character that YAML does not allow"]),
         ("{}\n---\n{}", ["2:1: not YAML: but found another document"]),
         ("? [a]\n: b", ["1:3: a key must be plain text"]),
-        ("basic_auth: {}", ['1:1: basic_auth: unknown key; did you mean "basic_auth_users"?']),
-        ("TLS_server_config: {}", ['1:1: TLS_server_config: unknown key; did you mean "tls_server_config"?']),
+        ("basic_auth: {}", ['1:1: basic_auth: unknown key, did you mean "basic_auth_users"?']),
+        ("TLS_server_config: {}", ['1:1: TLS_server_config: unknown key, did you mean "tls_server_config"?']),
         ("zzz: 1", ["1:1: zzz: unknown key"]),
+        ("'p4ss word!': 1", ["1:1: …: unknown key"]),
+        (
+            "authorization: {credentials: ''}\nhttp_server_config: {headers: {X-Frame-Options: [deny]}}",
+            [
+                "1:30: authorization.credentials: is empty",
+                "2:49: http_server_config.headers.X-Frame-Options: must be text",
+            ],
+        ),
+        (
+            TLS + "client_auth_type: Vrify}",
+            [
+                (
+                    "1:74: tls_server_config.client_auth_type: must be one of NoClientCert, VerifyClientCertIfGiven, "
+                    "RequireAndVerifyClientCert"
+                )
+            ],
+        ),
+        (
+            TLS + "client_auth_type: NoClientCert, client_ca_file: c.pem, client_allowed_sans: []}",
+            [
+                "1:104: tls_server_config.client_ca_file: has no effect without client_auth_type: RequireAndVerifyClientCert",
+                "1:132: tls_server_config.client_allowed_sans: has no effect without client_auth_type: RequireAndVerifyClientCert",
+                "1:132: tls_server_config.client_allowed_sans: names nobody: no client could connect; leave it out to allow all",
+            ],
+        ),
+        (
+            TLS + "cipher_suites: TLS13, min_version: TLS14, prefer_server_cipher_suites: maybe}",
+            [
+                "1:71: tls_server_config.cipher_suites: must be a list",
+                '1:91: tls_server_config.min_version: must be one of TLS12, TLS13, did you mean "TLS13"?',
+                "1:127: tls_server_config.prefer_server_cipher_suites: must be true or false",
+            ],
+        ),
+        (
+            "tls_server_config: {cert_file: k.pem, key_file: k.pem}",
+            ["1:32: tls_server_config.cert_file: the certificate and its key cannot be loaded as PEM"],
+        ),
+        (
+            "tls_server_config: {cert_file: c.pem, key: garbage}",
+            ["1:32: tls_server_config.cert_file: the certificate and its key cannot be loaded as PEM"],
+        ),
         (
             "rate_limit: {}\nrate_limit: {}",
             ["2:1: rate_limit: this key stands here twice, first on line 1"],
@@ -160,7 +199,7 @@ TLS = "tls_server_config: {cert_file: c.pem, key_file: k.pem, "
             "http_server_config: {headers: {X-Frame-Options: DENY}}",
             [
                 (
-                    "1:49: http_server_config.headers.X-Frame-Options: must be one of deny, sameorigin; "
+                    "1:49: http_server_config.headers.X-Frame-Options: must be one of deny, sameorigin, "
                     'did you mean "deny"?'
                 )
             ],
@@ -211,7 +250,7 @@ TLS = "tls_server_config: {cert_file: c.pem, key_file: k.pem, "
         (
             TLS + "client_ca_file: k.pem, client_auth_type: VerifyClientCertIfGiven}",
             [
-                "1:72: tls_server_config.client_ca_file: no certificates in PEM could be read here (NO_CERTIFICATE_OR_CRL_FOUND)"
+                "1:72: tls_server_config.client_ca_file: no certificates in PEM could be read here (OpenSSL: NO_CERTIFICATE_OR_CRL_FOUND)"
             ],
         ),
         (
@@ -224,7 +263,7 @@ TLS = "tls_server_config: {cert_file: c.pem, key_file: k.pem, "
             TLS + "cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}",
             [
                 (
-                    "1:72: tls_server_config.cipher_suites[0]: is not a name known here; "
+                    "1:72: tls_server_config.cipher_suites[0]: is not a name known here, "
                     'did you mean "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"?'
                 )
             ],
@@ -237,7 +276,7 @@ TLS = "tls_server_config: {cert_file: c.pem, key_file: k.pem, "
                     "(Python's ssl takes no list); leave it out for OpenSSL's own"
                 ),
                 (
-                    "1:84: tls_server_config.curve_preferences[1]: must be one of CurveP256, CurveP384, CurveP521, X25519; "
+                    "1:84: tls_server_config.curve_preferences[1]: must be one of CurveP256, CurveP384, CurveP521, X25519, "
                     'did you mean "CurveP256"?'
                 ),
             ],

@@ -11,10 +11,10 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from bridge.config.problems import Problem
 from bridge.web import credentials, tls
 from bridge.web.credentials import Authorization, Identity, Passwords, Refused, Workers
 from bridge.web.files import Files
-from bridge.web.nodes import Problem
 from bridge.web.settings import RateLimit, Settings, WebConfigError, read_settings
 
 log = structlog.get_logger(__name__)

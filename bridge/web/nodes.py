@@ -7,41 +7,21 @@ since they may be secrets; names of keys are.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import yaml
 from yaml.constructor import SafeConstructor
 
+from bridge.config.problems import Problem, suggest
+
 Node: TypeAlias = yaml.Node
 _NULL: Final = "tag:yaml.org,2002:null"
+_KEY: Final = re.compile(r"[\w.:@-]{1,40}")
 _FEW: Final = 6
 _QUOTED: Final = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """One thing that is wrong, and where; lines and columns count from 1."""
-
-    file: str
-    line: int
-    column: int
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}: "
-        return f"{where}{self.path}: {self.message}" if self.path else where + self.message
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Give `; did you mean "x"?` for the nearest of `known`, or nothing."""
-    folded = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), folded, n=1)
-    return f'; did you mean "{folded[near[0]]}"?' if near else ""
 
 
 @dataclass(slots=True)
@@ -94,7 +74,9 @@ class Document:
                 self.note(key_node, path, "a key must be plain text")
                 continue
             key = str(key_node.value)
-            at = f"{path}.{key}" if path else key
+            # Where a colon is misplaced, a secret becomes a key: what does not look like one is not shown.
+            shown = key if _KEY.fullmatch(key) else "…"
+            at = f"{path}.{shown}" if path else shown
             if key in lines:
                 self.note(key_node, at, f"this key stands here twice, first on line {lines[key]}")
             elif known is not None and key not in known:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bridge.config.problems import ConfigError
 from bridge.web import tls
 from bridge.web.files import Files
-from bridge.web.nodes import Document, Node, Problem, is_null
+from bridge.web.nodes import Document, Node, is_null
 
 # What exporter-toolkit lets a file set, and the values it takes (None: any).
 HEADERS: Final[dict[str, tuple[str, ...] | None]] = {
@@ -49,12 +50,8 @@ _UNVERIFIED: Final = (
 )
 
 
-class WebConfigError(Exception):
+class WebConfigError(ConfigError):
     """The web configuration file cannot be used; `problems` are all of them, in the file's order."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = tuple(sorted(problems))
-        super().__init__("\n".join(map(str, self.problems)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +188,9 @@ class _Reader:
     def client_keys_agree(self, keys: dict[str, Node], client_auth: ssl.VerifyMode) -> None:
         path = "tls_server_config"
         has_ca = "client_ca" in keys or "client_ca_file" in keys
-        if client_auth is not ssl.CERT_NONE and not has_ca:
+        # VerifyClientCertIfGiven goes without: then the system's CAs are asked, as in Go, and nobody
+        # gets in who would not get in with no certificate at all.
+        if client_auth is ssl.CERT_REQUIRED and not has_ca:
             message = "client_ca_file is missing: the certificates of every public CA would be let in"
             self.document.note(keys["client_auth_type"], f"{path}.client_auth_type", message)
         written = keys.get("client_auth_type")

@@ -110,14 +110,16 @@ def _load_certificate(context: ssl.SSLContext, tls: TlsSettings, report: Callabl
         if error.reason == "KEY_VALUES_MISMATCH":
             report("cert", "the certificate and the key do not belong together")
         else:
-            report(
-                "cert", f"the certificate and its key cannot be loaded as PEM ({error.reason or 'unknown'})"
-            )
+            report("cert", f"the certificate and its key cannot be loaded as PEM{_reason(error)}")
 
 
 def _load_client_ca(context: ssl.SSLContext, tls: TlsSettings, report: Callable[[str, str], None]) -> None:
     context.verify_mode = tls.client_auth
+    if tls.client_auth is ssl.CERT_NONE:
+        return
+    context.sslobject_class = _client_checker(tls.allowed_sans)
     if tls.client_ca is None:
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
         return
     # As in Go, each certificate of the file is trusted by itself, an intermediate one too.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -125,8 +127,11 @@ def _load_client_ca(context: ssl.SSLContext, tls: TlsSettings, report: Callable[
         with _as_file(tls.client_ca) as path:
             context.load_verify_locations(path)
     except ssl.SSLError as error:
-        report("client_ca", f"no certificates in PEM could be read here ({error.reason or 'unknown'})")
-    context.sslobject_class = _client_checker(tls.allowed_sans)
+        report("client_ca", f"no certificates in PEM could be read here{_reason(error)}")
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return f" (OpenSSL: {error.reason})" if error.reason else ""
 
 
 def _client_checker(allowed: frozenset[str] | None) -> type[ssl.SSLObject]:
