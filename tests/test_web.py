@@ -238,6 +238,27 @@ async def test_a_burst_of_the_same_question_is_asked_once(monkeypatch: pytest.Mo
     assert len(calls) == 1
 
 
+async def test_a_client_that_hangs_up_does_not_stop_the_check_that_others_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, release = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(_password: bytes, _hash: bytes) -> bool:
+        loop.call_soon_threadsafe(begun.set)
+        return release.wait()
+
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
+    passwords = credentials_module.Passwords({"alice": b"$2b$04$"}, credentials_module.Workers())
+    gone, stays = (asyncio.create_task(passwords.check("alice", b"p")) for _ in range(2))
+    await begun.wait()
+    gone.cancel()
+    release.set()
+    assert await stays
+    assert gone.cancelled()
+    assert passwords._running == {}
+
+
 async def test_a_flood_of_wrong_passwords_gets_503_and_those_already_known_pass(
     open_door: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
