@@ -10,11 +10,12 @@ from typing import cast, get_args
 from bridge import policy
 from bridge.config import model
 from bridge.config.problems import Problem
-from bridge.config.routes import build_route
 from bridge.config.settings import ApnsSettings, DeviceSettings, Settings, Source, StorageSettings, Templates
 from bridge.config.values import Secret
 from bridge.oncall import DeviceGroup
 from bridge.pushes import Environment, PushKind
+from bridge.routing import RouteSpec, resolve
+from bridge.timeintervals import TimeInterval
 
 
 def settings(path: Path, file: model.Model, warnings: tuple[Problem, ...]) -> Settings:
@@ -33,8 +34,10 @@ def settings(path: Path, file: model.Model, warnings: tuple[Problem, ...]) -> Se
         groups={g.name: DeviceGroup(g.name, g.owners, g.devices) for g in file.device_groups},
         receivers={receiver.name: _receiver(receiver) for receiver in file.receivers},
         webhooks=dict(itertools.chain.from_iterable(map(_webhooks, file.receivers))),
-        route=build_route(file.route),
-        time_intervals={interval.name: interval.parsed for interval in file.time_intervals},
+        route=resolve(_route(file.route)),
+        time_intervals={
+            named.name: tuple(map(_interval, named.time_intervals)) for named in file.time_intervals
+        },
         templates=Templates(file.templates.caller_name, file.templates.reason),
         warnings=warnings,
     )
@@ -63,6 +66,17 @@ def _apns(part: model.ApnsPart) -> ApnsSettings:
     )
 
 
+def _interval(part: model.SpansPart) -> TimeInterval:
+    return TimeInterval(
+        times=None if part.times is None else tuple(times.range for times in part.times),
+        weekdays=part.weekdays,
+        days_of_month=part.days_of_month,
+        months=part.months,
+        years=part.years,
+        zone=part.location,
+    )
+
+
 def _device(part: model.DevicePart) -> DeviceSettings:
     return DeviceSettings(
         name=part.name,
@@ -71,6 +85,18 @@ def _device(part: model.DevicePart) -> DeviceSettings:
         alert_token=part.alert_token or part.alert_token_file,
         topic=part.topic,
         environment=_environment(part.environment),
+    )
+
+
+def _route(part: model.RoutePart) -> RouteSpec:
+    return RouteSpec(
+        receiver=part.receiver,
+        matchers=tuple(itertools.chain.from_iterable(part.matchers)),
+        group_by=part.group_by,
+        continue_=part.continue_,
+        mute_time_intervals=part.mute_time_intervals,
+        active_time_intervals=part.active_time_intervals,
+        routes=tuple(map(_route, part.routes)),
     )
 
 

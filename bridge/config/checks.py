@@ -54,6 +54,7 @@ def check(tree: Tree) -> None:
         checks.groups,
         checks.receivers,
         checks.webhook_names,
+        checks.intervals,
         checks.route,
     ):
         step()
@@ -64,6 +65,7 @@ def warnings(tree: Tree) -> None:
     checks = _Checks(tree, {section: _names(tree, section) for section in _NAMED})
     checks.unused_receivers()
     checks.unused_intervals()
+    checks.always()
     checks.named_twice()
     checks.steps_that_reach_nobody()
 
@@ -172,6 +174,11 @@ class _Checks:
         if isinstance(step, dict) and not step.get("device_groups") and not step.get("webhooks"):
             self.tree.note(path, "this step has no target: give device_groups, webhooks or both")
 
+    def intervals(self) -> None:
+        for path in self.tree.find("time_intervals.*.time_intervals"):
+            if self.tree.get(path) == []:
+                self.tree.note(path, "holds no interval")
+
     # -- the routing tree --
 
     def route(self) -> None:
@@ -225,6 +232,11 @@ class _Checks:
         for path in self.tree.find("time_intervals.*.name"):
             if (name := self.tree.get(path)) not in used:
                 self.tree.note(path, f"no route uses time interval {quote(name)}")
+
+    def always(self) -> None:
+        for path in self.tree.find("time_intervals.*.time_intervals.*"):
+            if not set(self.tree.get(path)) - {"location"}:
+                self.tree.note(path, "has no condition, so it lasts for ever")
 
     def named_twice(self) -> None:
         for path in [path for pattern in _LISTS for path in self.tree.find(pattern)]:

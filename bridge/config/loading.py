@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 import typing
+from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bridge.config import build, checks, tree
+from bridge.config import build, checks, crypto, tree
 from bridge.config.model import Context, Model, Part
 from bridge.config.problems import ConfigError, Path, suggest
 from bridge.config.settings import Settings
+from bridge.matchers import MatcherError
+from bridge.timeintervals import IntervalError
 
 # What an Alertmanager file may say, and why it does not belong here.
 _FOREIGN: Final = {
@@ -35,11 +38,25 @@ def load(path: FilePath) -> Settings:
     """
     document = tree.read(path)
     model = _validate(document, Context(path.parent))
+    _check_blank_keys(document)
     checks.check(document)
     if document.problems or model is None:
         raise ConfigError(document.problems)
     checks.warnings(document)
+    _warn_of_surroundings(document, model)
     return build.settings(path, model, tuple(sorted(document.problems)))
+
+
+def _warn_of_surroundings(document: tree.Tree, model: Model) -> None:
+    """Note what may still change by itself before the bridge starts: folders and the date."""
+    if not FilePath(model.storage.url.removeprefix("sqlite:///")).parent.is_dir():
+        document.note(("storage", "url"), "the database's folder is not there yet")
+    for key in ("certificate_file", "ca_file"):
+        file = getattr(model.apns, key)
+        if file and (end := crypto.expiry(file.text)) <= datetime.now(UTC):
+            document.note(
+                ("apns", key), f"the certificate ended on {end:%Y-%m-%d}: no connection will succeed"
+            )
 
 
 def _validate(document: tree.Tree, context: Context) -> Model | None:
@@ -58,21 +75,39 @@ def _note(document: tree.Tree, error: ErrorDetails) -> None:
     if kind == "extra_forbidden":
         _note_unknown_key(document, path)
         return
-    message = str(error["ctx"]["error"]) if kind == "value_error" else _MESSAGES.get(kind, error["msg"])
+    message = _MESSAGES.get(kind, error["msg"])
+    if kind == "value_error":
+        message, path = _words(error["ctx"]["error"], path)
     document.note(_known(document, path), message)
 
 
 _MESSAGES: Final = {
     "missing": "is missing",
     "model_type": "must be a mapping (key: value)",
-    "tuple_type": "must be a list",
+    "tuple_type": "must be a list (- entry)",
     "recursion_loop": "is nested too deep",
 }
+
+
+def _words(error: Exception, path: Path) -> tuple[str, Path]:
+    """Give the message of an error, and a path that leads on to where inside of the value it is."""
+    if isinstance(error, IntervalError):
+        return error.problem, (*path, *error.path)
+    if isinstance(error, MatcherError):
+        return f"{error.problem} (character {error.column} of the text)", path
+    return str(error), path
 
 
 def _known(document: tree.Tree, path: Path) -> Path:
     """Take off the index of a value that was written alone where a list may stand."""
     return path[:-1] if isinstance(document.get(path[:-1]), str) else path
+
+
+def _check_blank_keys(document: tree.Tree) -> None:
+    for path in document.blank:
+        part = _part_at(path[:-1])
+        if part and path[-1] not in keys_of(part):
+            _note_unknown_key(document, path)
 
 
 def _note_unknown_key(document: tree.Tree, path: Path) -> None:

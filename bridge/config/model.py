@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -22,10 +22,12 @@ from pydantic import (
     model_validator,
 )
 
+from bridge import timeintervals
 from bridge.config import crypto, values
 from bridge.config.problems import quote, suggest
 from bridge.config.values import Secret
 from bridge.matchers import Matcher, parse_matchers
+from bridge.timeintervals import Span, TimeRange, parse_time_range
 
 T = TypeVar("T")
 
@@ -52,7 +54,7 @@ def text_of(value: object) -> str:
     """Refuse lists and mappings where one value is due."""
     if isinstance(value, str):
         return value
-    raise ValueError(f"must be text, not {'a list' if isinstance(value, list) else 'a mapping'}")
+    raise ValueError(f"must be a single value, not {'a list' if isinstance(value, list) else 'a mapping'}")
 
 
 def _read(reader: Callable[[str], T]) -> PlainValidator:
@@ -63,7 +65,8 @@ def _choice(*allowed: str) -> PlainValidator:
     def read(text: str) -> str:
         if text in allowed:
             return text
-        raise ValueError(f"must be {' or '.join(allowed)}, not {quote(text)}{suggest(text, allowed)}")
+        words = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+        raise ValueError(f"must be {words}, not {quote(text)}{suggest(text, allowed)}")
 
     return _read(read)
 
@@ -118,14 +121,20 @@ def _storage(value: object, info: ValidationInfo[Context]) -> str:
     return values.storage_url(text_of(value), info.context.folder)
 
 
+def _matcher_text(name: str, sign: str, value: str) -> str:
+    """Write a matcher as an entry of a YAML list."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return "'" + f'{name}{sign}"{escaped}"'.replace("'", "''") + "'"
+
+
 def _old_form(sign: str) -> PlainValidator:
-    """Turn Alertmanager's old `match` into advice; there is nothing that it means here."""
+    """Turn Alertmanager's old `match` into advice: one way to write a matcher is enough here."""
 
     def refuse(value: object, info: ValidationInfo[Context]) -> None:
         pairs = value.items() if isinstance(value, dict) else ()
-        texts = [f'{key}{sign}"{val}"' for key, val in pairs if isinstance(val, str)]
-        new = "[" + ", ".join(f"'{text}'" for text in texts) + "]" if texts else f"['name{sign}\"value\"']"
-        raise ValueError(f"{info.field_name} is Alertmanager's old form; write matchers: {new}")
+        texts = [_matcher_text(str(name), sign, text) for name, text in pairs if isinstance(text, str)]
+        new = ", ".join(texts) or _matcher_text("name", sign, "value")
+        raise ValueError(f"{info.field_name} is Alertmanager's old form; write matchers: [{new}]")
 
     return PlainValidator(refuse)
 
@@ -157,15 +166,17 @@ def _matchers(text: str) -> tuple[Matcher, ...]:
 
 
 def _template(text: str) -> str:
-    """Check Jinja2 syntax where Jinja2 is there; nothing is rendered."""
+    """Check syntax and names of filters, where Jinja2 is there; nothing is rendered."""
     try:
         import jinja2  # noqa: PLC0415 - optional while the configuration is checked on another machine
     except ImportError:
         return text
     try:
-        jinja2.Environment(autoescape=False).parse(text)  # noqa: S701 - plain text for a phone, not HTML
+        jinja2.Environment(autoescape=False).from_string(text)  # noqa: S701 - text for a phone, not HTML
     except jinja2.TemplateSyntaxError as error:
         raise ValueError(f"is not a template: {error.message}") from None
+    except RecursionError:
+        raise ValueError("is not a template: nested too deep") from None
     return text
 
 
@@ -291,6 +302,39 @@ class RoutePart(Part):
     routes: tuple[RoutePart, ...] = ()
 
 
+class TimesPart(Part):
+    start_time: Annotated[str, _read(str)]
+    end_time: Annotated[str, _read(str)]
+
+    @property
+    def range(self) -> TimeRange:
+        """Give both as minutes of the day."""
+        return parse_time_range({"start_time": self.start_time, "end_time": self.end_time})
+
+    @model_validator(mode="after")
+    def is_a_range(self) -> TimesPart:
+        """Refuse what is no time of day, and an end before its start."""
+        _ = self.range
+        return self
+
+
+class SpansPart(Part):
+    """One entry of a named interval; a key that is not there asks nothing."""
+
+    times: tuple[TimesPart, ...] | None = None
+    weekdays: tuple[Annotated[Span, _read(timeintervals.parse_weekdays)], ...] | None = None
+    days_of_month: tuple[Annotated[Span, _read(timeintervals.parse_days_of_month)], ...] | None = None
+    months: tuple[Annotated[Span, _read(timeintervals.parse_months)], ...] | None = None
+    years: tuple[Annotated[Span, _read(timeintervals.parse_years)], ...] | None = None
+    # Here None is not "absent" but `Local`, this machine's own zone.
+    location: Annotated[tzinfo | None, _read(timeintervals.parse_location)] = UTC
+
+
+class TimeIntervalPart(Part):
+    name: Name
+    time_intervals: tuple[SpansPart, ...]
+
+
 class TemplatesPart(Part):
     caller_name: Template | None = None
     reason: Template | None = None
@@ -310,6 +354,6 @@ class Model(Part):
     devices: tuple[DevicePart, ...] = ()
     device_groups: tuple[GroupPart, ...] = ()
     templates: TemplatesPart = TemplatesPart()
-    time_intervals: tuple[Any, ...] = ()
+    time_intervals: tuple[TimeIntervalPart, ...] = ()
     receivers: tuple[ReceiverPart, ...] = ()
     route: RoutePart

@@ -13,6 +13,9 @@ Path: TypeAlias = tuple[str | int, ...]
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _SHOWN: Final = 60
+_LONGEST_PATH: Final = 40
+# What a push token looks like, should one stand where a name is due.
+_TOKEN: Final = re.compile(r"[0-9A-Fa-f]{32,}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +50,8 @@ def render(path: Path) -> str:
     A key that does not look like one is not shown: where a colon is missing or misplaced, a secret
     becomes a key.
     """
+    if len(path) > _LONGEST_PATH:
+        return f"{render(path[:8])}…{render(path[-4:])}"
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -58,6 +63,7 @@ def render(path: Path) -> str:
 
 def quote(text: str) -> str:
     """Show a value that is no secret: on one line, printable, and not endless."""
+    text = _TOKEN.sub("…", text)
     shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown) + '"'
 

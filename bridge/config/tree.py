@@ -15,7 +15,7 @@ import yaml
 from bridge.config.problems import ConfigError, Path, Problem, render
 
 # Far more than any real file has; aliases of aliases reach it before they reach the memory's end.
-MAX_VALUES: Final = 200_000
+MAX_VALUES: Final = 100_000
 # Room for routes 100 deep, which are two levels each.
 MAX_DEPTH: Final = 240
 MAX_BYTES: Final = 16 << 20
@@ -39,16 +39,18 @@ class Tree:
     root: Any = None
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    # Keys without a value: they count as absent, and must be known ones all the same.
+    blank: list[Path] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, path: Path, message: str, *, at_key: bool = False) -> Problem:
         """Make a problem for the value at `path` or, where there is none, for what should hold it."""
-        place = self.keys.get(path) if at_key else None
+        place = self.keys.get(path) if at_key or path not in self.values else None
         near = path
         while place is None and near not in self.values and near:
             near = near[:-1]
         line, column = place or self.values.get(near, (1, 1))
-        return Problem(self.file, line, column, render(path), message)
+        return Problem(self.file, line, column, render(path), " ".join(message.split()))
 
     def note(self, path: Path, message: str, *, at_key: bool = False) -> None:
         """Add a problem."""
@@ -90,7 +92,7 @@ def read(path: pathlib.Path) -> Tree:
     if len(data) > MAX_BYTES:
         raise ConfigError([Problem(tree.file, 1, 1, "", f"is larger than {MAX_BYTES >> 20} MiB")])
     node = _compose(tree.file, data)
-    if node is None:
+    if node is None or _is_null(node):
         raise ConfigError(
             [Problem(tree.file, 1, 1, "", "is empty; config.example.yaml shows what it may say")]
         )
@@ -190,7 +192,9 @@ class _Planter:
         found: dict[str, Any] = {}
         for name, (key, value) in self.pairs(node, path).items():
             self.tree.keys[*path, name] = _place(key.start_mark)
-            if not _is_null(value):
+            if _is_null(value):
+                self.tree.blank.append((*path, name))
+            else:
                 found[name] = self.value(value, (*path, name))
         return found
 

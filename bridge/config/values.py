@@ -184,16 +184,15 @@ def credentials(text: str) -> str:
     return text
 
 
-def _split(text: str, schemes: tuple[str, ...]) -> SplitResult:
+def _split(text: str, schemes: tuple[str, ...], form: str) -> SplitResult:
     """Take a URL apart; its text stays out of every message, since it may hold a password."""
-    wanted = " or ".join(f"{scheme}://" for scheme in schemes)
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise ValueError(f"is not a URL ({wanted}host[:port])") from None
+        raise ValueError(f"is not a URL; write {form}") from None
     if parts.scheme not in schemes or not parts.hostname or port == 0:
-        raise ValueError(f"must be {wanted}host[:port]")
+        raise ValueError(f"must be {form}")
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("a URL must be printable ASCII without spaces")
     return parts
@@ -201,27 +200,24 @@ def _split(text: str, schemes: tuple[str, ...]) -> SplitResult:
 
 def web_url(text: str) -> str:
     """Check the URL of a webhook."""
-    _split(text, ("http", "https"))
+    _split(text, ("http", "https"), "https://host/path or http://host/path")
     return text
 
 
 def gateway_url(text: str) -> str:
     """Check where APNs is spoken to: https, a host and a port, nothing more."""
-    parts = _split(text, ("https",))
-    if parts.username or parts.password:
-        raise ValueError("APNs takes no user or password")
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError("must end after the host and port: the path is APNs's own, /3/device/…")
+    parts = _split(text, ("https",), "https://host[:port]")
+    if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("must be https://host[:port] alone; the path is always APNs's own, /3/device/…")
     return text.rstrip("/")
 
 
 def proxy_url(text: str) -> str:
     """Check an HTTP proxy that APNs is reached through (CONNECT): http://[user:password@]host:port."""
-    parts = _split(text, ("http",))
-    if parts.port is None:
-        raise ValueError("must name the proxy's port: http://[user:password@]host:port")
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError("must end after the host and port")
+    form = "http://[user:password@]host:port"
+    parts = _split(text, ("http",), form)
+    if parts.port is None or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError(f"must be {form}")
     return text.rstrip("/")
 
 
