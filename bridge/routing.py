@@ -1,0 +1,271 @@
+"""Which receivers an alert goes to, by which way through the routing tree, and whether they are muted. Pure.
+
+Semantics are those of Alertmanager's dispatch/route.go. Production, `config routes test` and the
+console all ask `explain`, so that what is explained is what happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from bridge.matchers import Matcher, quoted
+from bridge.routetree import Route, RouteSpec, draw, render_tree, resolve
+from bridge.timeintervals import TimeInterval, muted_until
+
+__all__ = [
+    "Explanation",
+    "Failure",
+    "Route",
+    "RouteMatch",
+    "RouteSpec",
+    "Visit",
+    "destinations",
+    "explain",
+    "render_tree",
+    "resolve",
+]
+
+Intervals: TypeAlias = Mapping[str, tuple[TimeInterval, ...]]
+Describe: TypeAlias = Callable[[str], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A matcher that was not fulfilled, and the value that the label had; None when it was missing."""
+
+    matcher: Matcher
+    value: str | None
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        value = "missing" if self.value is None else quoted(self.value)
+        return f"{self.matcher}: {self.matcher.name or quoted('')} is {value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One route that was tried, `depth` levels below the root; it matched unless a matcher failed.
+
+    `chosen` means that it is itself a match, since none of its children is. `untried` counts the last
+    children, which were not looked at because one before them matched without `continue`.
+    """
+
+    route: Route
+    depth: int
+    failed: tuple[Failure, ...] = ()
+    chosen: bool = False
+    untried: int = 0
+
+    @property
+    def matched(self) -> bool:
+        """Tell whether the alert fulfils all matchers."""
+        return not self.failed
+
+    @property
+    def went_on(self) -> bool:
+        """Tell whether `continue` sent the alert on to the routes after this one."""
+        return self.matched and self.route.continue_
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    """A route that the alert ends at.
+
+    `group` are the labels that make the incident. While the route is muted, `muted_until` is the first
+    instant (UTC) when it is not; `muted_by` names the mute_time_intervals that hold, `outside` the
+    active_time_intervals when none of them does.
+    """
+
+    route: Route
+    receiver: str
+    group: tuple[tuple[str, str], ...]
+    muted_until: datetime | None = None
+    muted_by: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The way of one alert through the tree, and where it came out, at the instant `now`."""
+
+    labels: Mapping[str, str]
+    now: datetime
+    visits: tuple[Visit, ...]
+    matches: tuple[RouteMatch, ...]
+
+    def lines(self, describe: Describe | None = None) -> tuple[str, ...]:
+        """Tell it to people. `describe` may add lines about a receiver, for instance whose phones ring."""
+        lines = draw(_visit_nodes(self.visits))
+        firsts: dict[str, int] = {}
+        for number, match in enumerate(self.matches, 1):
+            first = firsts.setdefault(match.receiver, number)
+            lines += _match_lines(number, first, match)
+            if first == number and describe is not None:
+                lines += [f"   {line}" for line in describe(match.receiver)]
+        return tuple(lines)
+
+    def to_dict(self, describe: Describe | None = None) -> dict[str, object]:
+        """Give it as plain values for JSON; `describe` adds a receiver's lines under "reaches"."""
+        firsts = destinations(self)
+        return {
+            "labels": dict(self.labels),
+            "at": _instant(self.now),
+            "visited": [_visit_dict(visit) for visit in self.visits],
+            "matches": [
+                _match_dict(match)
+                | {"opens_incident": any(match is first for first in firsts)}
+                | ({} if describe is None else {"reaches": list(describe(match.receiver))})
+                for match in self.matches
+            ],
+        }
+
+
+def explain(root: Route, labels: Mapping[str, str], now: datetime, intervals: Intervals) -> Explanation:
+    """Route an alert: depth first, the first child that matches wins unless it says `continue`.
+
+    A route none of whose children match is itself the match; the root matches everything. A time
+    interval that `intervals` does not know is left out, for rather a phone rings than none. `now` must
+    be aware, else ValueError. Source: Route.Match.
+    """
+    visits = _walk(root, labels)
+    matches = tuple(_match(visit.route, labels, now, intervals) for visit in visits if visit.chosen)
+    return Explanation(labels, now, visits, matches)
+
+
+def destinations(explanation: Explanation) -> tuple[RouteMatch, ...]:
+    """Give the first match of each distinct receiver, in order: each is one incident."""
+    firsts: dict[str, RouteMatch] = {}
+    for match in explanation.matches:
+        firsts.setdefault(match.receiver, match)
+    return tuple(firsts.values())
+
+
+@dataclass(slots=True)
+class _Step:
+    """A visit while its children are still being tried: how many were, and whether one took the alert."""
+
+    route: Route
+    depth: int
+    failed: tuple[Failure, ...] = ()
+    tried: int = 0
+    hit: bool = False
+    over: bool = False
+
+    def visit(self) -> Visit:
+        untried = 0 if self.failed else len(self.route.routes) - self.tried
+        return Visit(self.route, self.depth, self.failed, not self.failed and not self.hit, untried)
+
+
+def _walk(root: Route, labels: Mapping[str, str]) -> tuple[Visit, ...]:
+    steps = [_Step(root, 0)]
+    way = [steps[0]]  # from the root down to where we are; no recursion, so trees may be deep
+    while way:
+        parent = way[-1]
+        if parent.over or parent.tried == len(parent.route.routes):
+            way.pop()
+            continue
+        child = parent.route.routes[parent.tried]
+        parent.tried += 1
+        steps.append(_Step(child, len(way), _failures(child, labels)))
+        if not steps[-1].failed:
+            parent.hit, parent.over = True, not child.continue_
+            way.append(steps[-1])
+    return tuple(step.visit() for step in steps)
+
+
+def _failures(route: Route, labels: Mapping[str, str]) -> tuple[Failure, ...]:
+    return tuple(Failure(m, labels.get(m.name)) for m in route.matchers if not m.matches(labels))
+
+
+def _match(route: Route, labels: Mapping[str, str], now: datetime, intervals: Intervals) -> RouteMatch:
+    mute = {name: intervals[name] for name in route.mute_time_intervals if name in intervals}
+    active = {name: intervals[name] for name in route.active_time_intervals if name in intervals}
+    until = muted_until(_flat(mute), _flat(active) if active else None, now)
+    group = route.group(labels)
+    if until is None:
+        return RouteMatch(route, route.receiver, group)
+    holding = _holding(mute, now)
+    outside = () if _holding(active, now) else tuple(active)
+    return RouteMatch(route, route.receiver, group, until, holding, outside)
+
+
+def _flat(named: Intervals) -> tuple[TimeInterval, ...]:
+    return tuple(interval for intervals in named.values() for interval in intervals)
+
+
+def _holding(named: Intervals, now: datetime) -> tuple[str, ...]:
+    return tuple(name for name, intervals in named.items() if any(i.contains(now) for i in intervals))
+
+
+def _instant(t: datetime) -> str:
+    return t.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _visit_nodes(visits: Iterable[Visit]) -> list[tuple[int, str]]:
+    """Put a line for the untried children where they would stand."""
+    nodes: list[tuple[int, str]] = []
+    waiting: list[Visit] = []
+    for visit in visits:
+        nodes += _untried(waiting, visit.depth)
+        mark = "✓" if visit.matched else "✗"
+        goes_on = "  continue: true" if visit.went_on else ""
+        receiver = f"  receiver: {visit.route.receiver}" if visit.chosen else ""
+        why = "".join(f"  ({failure})" for failure in visit.failed)
+        nodes.append((visit.depth, f"{mark} {visit.route.title()}{goes_on}{receiver}{why}"))
+        waiting.append(visit)
+    return nodes + _untried(waiting, 0)
+
+
+def _untried(waiting: list[Visit], depth: int) -> list[tuple[int, str]]:
+    """Take leave of the visits whose children are all told, before the next one at `depth`."""
+    lines = []
+    while waiting and waiting[-1].depth >= depth:
+        visit = waiting.pop()
+        if visit.untried:
+            lines.append(
+                (visit.depth + 1, f"({visit.untried} more not tried: the last match does not continue)")
+            )
+    return lines
+
+
+def _match_lines(number: int, first: int, match: RouteMatch) -> list[str]:
+    head = f"{number}. receiver {match.receiver}, by {match.route.path}"
+    if number != first:
+        return [f"{head}: the same incident as {first}."]
+    group = ", ".join(f"{name}={quoted(value)}" for name, value in match.group)
+    lines = [head, f"   group: {group or 'all alerts of this receiver'}"]
+    if match.muted_until is not None:
+        reasons = [f"in {', '.join(match.muted_by)}"] if match.muted_by else []
+        reasons += [f"outside of {', '.join(match.outside)}"] if match.outside else []
+        lines.append(f"   muted until {_instant(match.muted_until)}: {' and '.join(reasons)}")
+    return lines
+
+
+def _visit_dict(visit: Visit) -> dict[str, object]:
+    return {
+        "path": visit.route.path,
+        "depth": visit.depth,
+        "receiver": visit.route.receiver,
+        "matchers": [str(matcher) for matcher in visit.route.matchers],
+        "matched": visit.matched,
+        "failed": [
+            {"matcher": str(f.matcher), "label": f.matcher.name, "value": f.value} for f in visit.failed
+        ],
+        "continued": visit.went_on,
+        "chosen": visit.chosen,
+        "untried": visit.untried,
+    }
+
+
+def _match_dict(match: RouteMatch) -> dict[str, object]:
+    return {
+        "path": match.route.path,
+        "receiver": match.receiver,
+        "group": dict(match.group),
+        "muted_until": None if match.muted_until is None else _instant(match.muted_until),
+        "muted_by": list(match.muted_by),
+        "outside": list(match.outside),
+    }
