@@ -258,6 +258,8 @@ def _utf8(text: str) -> Iterator[_Draft]:
             tokens.take("a comma", ",")
     if opened:
         tokens.take("a closing brace", "}")
+    elif tokens.kind == "}":
+        raise MatcherError("there is no opening brace for this closing one", tokens.column)
     tokens.take("the end", "end")
 
 

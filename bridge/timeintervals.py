@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final, TypeVar, cast
-from zoneinfo import ZoneInfo
 
 from bridge.matchers import quoted
-from bridge.zones import next_change
+from bridge.zones import find_zone, next_change
 
 # A search looks so far ahead and makes so many steps; then it answers with the instant it came to.
 HORIZON: Final = timedelta(days=5 * 366)
@@ -278,16 +277,10 @@ def parse_years(text: str) -> Span:
 
 def parse_location(text: str) -> tzinfo | None:
     """Find an IANA time zone; "" is UTC, and None stands for `Local`, this machine's own."""
-    if text in {"", "UTC"}:
-        return UTC
-    if text == "Local":
-        return None
     try:
-        return ZoneInfo(text)
-    except (KeyError, ValueError, OSError):  # not found; not a name; a folder of the database
-        raise IntervalError(
-            f"{quoted(text)} is not a time zone; write for instance Europe/Berlin, UTC or Local"
-        ) from None
+        return find_zone(text)
+    except ValueError as error:
+        raise IntervalError(str(error)) from None
 
 
 def _parse_time(text: str) -> int:

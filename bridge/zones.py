@@ -1,10 +1,36 @@
-"""When a time zone's clocks are changed. Pure, beside the IANA database that zoneinfo holds."""
+"""Time zones by name, and when their clocks are changed. Pure, beside the database that zoneinfo reads."""
 
 from __future__ import annotations
 
+import difflib
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import pairwise
+from zoneinfo import ZoneInfo, available_timezones
+
+from bridge.matchers import quoted
+
+
+def find_zone(name: str) -> tzinfo | None:
+    """Find an IANA time zone; "" is UTC, and None stands for `Local`, this machine's own zone.
+
+    Raises ValueError. The names are those of Go's time.LoadLocation.
+    """
+    if name in {"", "UTC"}:
+        return UTC
+    if name == "Local":
+        return None
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # not found; not a name; a folder of the database
+        names = {known.lower(): known for known in available_timezones()}
+        near = difflib.get_close_matches(name[:100].lower(), names, n=1)
+    hint = (
+        f"did you mean {quoted(names[near[0]])}?"
+        if near
+        else "write for instance Europe/Berlin, UTC or Local"
+    )
+    raise ValueError(f"{quoted(name)} is not a time zone; {hint}")
 
 
 def next_change(zone: tzinfo | None, t: datetime, until: datetime) -> datetime:
