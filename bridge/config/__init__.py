@@ -2,6 +2,7 @@
 
 from bridge.config.loading import load
 from bridge.config.problems import ConfigError, Problem
+from bridge.config.report import check_config
 from bridge.config.settings import ApnsSettings, DeviceSettings, Settings, Source, StorageSettings, Templates
 from bridge.config.values import Secret
 
@@ -15,5 +16,6 @@ __all__ = [
     "Source",
     "StorageSettings",
     "Templates",
+    "check_config",
     "load",
 ]

@@ -9,6 +9,7 @@ from typing import cast, get_args
 
 from bridge import policy
 from bridge.config import model
+from bridge.config.fields import TextFile
 from bridge.config.problems import Problem
 from bridge.config.settings import ApnsSettings, DeviceSettings, Settings, Source, StorageSettings, Templates
 from bridge.config.values import Secret
@@ -47,7 +48,7 @@ def _environment(text: str | None) -> Environment | None:
     return cast("Environment", text) if text in get_args(Environment) else None
 
 
-def _path(file: model.TextFile | None) -> Path | None:
+def _path(file: TextFile | None) -> Path | None:
     return file.path if file else None
 
 

@@ -65,6 +65,8 @@ def warnings(tree: Tree) -> None:
     checks = _Checks(tree, {section: _names(tree, section) for section in _NAMED})
     checks.unused_receivers()
     checks.unused_intervals()
+    checks.unused_groups()
+    checks.unused_devices()
     checks.always()
     checks.named_twice()
     checks.steps_that_reach_nobody()
@@ -232,6 +234,23 @@ class _Checks:
         for path in self.tree.find("time_intervals.*.name"):
             if (name := self.tree.get(path)) not in used:
                 self.tree.note(path, f"no route uses time interval {quote(name)}")
+
+    def unused_groups(self) -> None:
+        used = set(map(self.tree.get, self.tree.find("receivers.*.escalation.*.device_groups.*")))
+        for path in self.tree.find("device_groups.*.name"):
+            if (name := self.tree.get(path)) not in used:
+                self.tree.note(path, f"no receiver rings device group {quote(name)}")
+
+    def unused_devices(self) -> None:
+        devices = set(map(self.tree.get, self.tree.find("device_groups.*.devices.*")))
+        owners = set(map(self.tree.get, self.tree.find("device_groups.*.owners.*")))
+        for path in self.tree.find("devices.*"):
+            device = self.tree.get(path)
+            if device["name"] not in devices and device["owner"] not in owners:
+                name = quote(device["name"])
+                self.tree.note(
+                    (*path, "name"), f"device {name} is in no group, nor is its owner: it never rings"
+                )
 
     def always(self) -> None:
         for path in self.tree.find("time_intervals.*.time_intervals.*"):

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bridge.config import build, checks, crypto, tree
-from bridge.config.model import Context, Model, Part
+from bridge.config.fields import Context
+from bridge.config.model import Model, Part
 from bridge.config.problems import ConfigError, Path, suggest
 from bridge.config.settings import Settings
 from bridge.matchers import MatcherError

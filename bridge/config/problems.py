@@ -32,8 +32,15 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}: "
-        return f"{where}{self.path}: {self.message}" if self.path else where + self.message
+        return self._line("")
+
+    def as_warning(self) -> str:
+        """Write it as compilers write a warning."""
+        return self._line("warning: ")
+
+    def _line(self, kind: str) -> str:
+        path = f"{self.path}: " if self.path else ""
+        return f"{self.file}:{self.line}:{self.column}: {kind}{path}{self.message}"
 
 
 class ConfigError(Exception):

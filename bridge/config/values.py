@@ -5,11 +5,11 @@ A message may show a value only where it cannot be a secret.
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -44,15 +44,26 @@ _LONGEST_TOKEN: Final = 200
 _LONGEST_NAME: Final = 200
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Secret:
-    """A text that is never shown: `reveal()` is the only way to it."""
+    """A text that is never shown: `reveal()` is the only way to it.
 
-    _text: str
+    No dataclass, so that `dataclasses.asdict` of what holds it does not take it apart.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def reveal(self) -> str:
         """Give the secret itself, for the one place that needs it."""
         return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
     def __repr__(self) -> str:
         return "Secret(…)"
@@ -235,7 +246,10 @@ def storage_url(text: str, folder: Path) -> str:
     file = rest[1:]
     if file in {"", ":memory:"}:
         raise ValueError("must name a file: a database in memory forgets every open page at a restart")
-    return f"sqlite:///{(folder / file).absolute()}"
+    place = (folder / file).absolute()
+    if place.is_dir():
+        raise ValueError("names a folder; write the file too")
+    return f"sqlite:///{place}"
 
 
 def in_folder(text: str, folder: Path) -> Path:

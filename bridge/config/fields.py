@@ -1,0 +1,219 @@
+"""How the text of each kind of field is read: the types that the model is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta, tzinfo
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
+
+from bridge import timeintervals
+from bridge.config import crypto, values
+from bridge.config.problems import quote, suggest
+from bridge.config.values import Secret
+from bridge.matchers import Matcher, parse_matchers
+from bridge.timeintervals import Span
+
+T = TypeVar("T")
+
+WILDCARD: Final = "..."
+
+
+@dataclass(slots=True)
+class Context:
+    """What validation needs beside the text: where relative paths start, and the push tokens seen so far."""
+
+    folder: Path
+    tokens: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A file that was read for checking, and is named to whom will use it."""
+
+    path: Path
+    text: str = field(repr=False)
+
+
+def text_of(value: object) -> str:
+    """Refuse lists and mappings where one value is due."""
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"must be a single value, not {'a list' if isinstance(value, list) else 'a mapping'}")
+
+
+def _read(reader: Callable[[str], T]) -> PlainValidator:
+    return PlainValidator(lambda value: reader(text_of(value)))
+
+
+def _choice(*allowed: str) -> PlainValidator:
+    def read(text: str) -> str:
+        if text in allowed:
+            return text
+        words = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+        raise ValueError(f"must be {words}, not {quote(text)}{suggest(text, allowed)}")
+
+    return _read(read)
+
+
+def _secret(check: Callable[[str], str]) -> PlainValidator:
+    return _read(lambda text: Secret(check(values.secret_text(text))))
+
+
+def _secret_file(check: Callable[[str], str]) -> PlainValidator:
+    """Read the value from a file; its twin, the key without `_file`, must then be absent."""
+
+    def read(value: object, info: ValidationInfo[Context]) -> Secret:
+        twin = str(info.field_name).removesuffix("_file")
+        if info.data.get(twin) is not None:
+            raise ValueError(f"give {twin} or {twin}_file, not both")
+        return Secret(check(values.secret_text(values.read_file(text_of(value), info.context.folder))))
+
+    return PlainValidator(read)
+
+
+def _text_file(check: Callable[[str], object]) -> PlainValidator:
+    def read(value: object, info: ValidationInfo[Context]) -> TextFile:
+        text = text_of(value)
+        content = values.read_file(text, info.context.folder)
+        check(content)
+        return TextFile(values.in_folder(text, info.context.folder).absolute(), content)
+
+    return PlainValidator(read)
+
+
+def _once(token: Secret, info: ValidationInfo[Context]) -> Secret:
+    """Refuse a push token that a device before this one has, or this one under its other key."""
+    mine = (str(info.data.get("name", "?")), str(info.field_name))
+    device, key = info.context.tokens.setdefault(token.reveal(), mine)
+    if (device, key) != mine:
+        raise ValueError(
+            f"is also the {key} of device {quote(device)}; each phone, and each kind of push, has its own"
+        )
+    return token
+
+
+def _pair(file: TextFile, info: ValidationInfo[Context]) -> TextFile:
+    if "certificate_key_file" in info.data:  # not there when it is bad itself
+        key = info.data["certificate_key_file"] or file
+        crypto.client_pair(file.text, key.text)
+    return file
+
+
+def _storage(value: object, info: ValidationInfo[Context]) -> str:
+    return values.storage_url(text_of(value), info.context.folder)
+
+
+def _matcher_text(name: str, sign: str, value: str) -> str:
+    """Write a matcher as an entry of a YAML list."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return "'" + f'{name}{sign}"{escaped}"'.replace("'", "''") + "'"
+
+
+def _old_form(sign: str) -> PlainValidator:
+    """Turn Alertmanager's old `match` into advice: one way to write a matcher is enough here."""
+
+    def refuse(value: object, info: ValidationInfo[Context]) -> None:
+        pairs = value.items() if isinstance(value, dict) else ()
+        texts = [_matcher_text(str(name), sign, text) for name, text in pairs if isinstance(text, str)]
+        new = ", ".join(texts) or _matcher_text("name", sign, "value")
+        raise ValueError(f"{info.field_name} is Alertmanager's old form; write matchers: [{new}]")
+
+    return PlainValidator(refuse)
+
+
+def _one_or_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _group_by(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if WILDCARD in labels and len(labels) > 1:
+        raise ValueError("cannot have wildcard group_by (`...`) and other labels at the same time")
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise ValueError(f"duplicated label {quote(twice)} in group_by")
+    return labels
+
+
+def _label(text: str) -> str:
+    if not text:
+        raise ValueError("a label name must not be empty")
+    return text
+
+
+def _matchers(text: str) -> tuple[Matcher, ...]:
+    found = tuple(parse_matchers(text))
+    if not found:
+        raise ValueError("holds no matcher")
+    return found
+
+
+def _template(text: str) -> str:
+    """Check syntax and names of filters, where Jinja2 is there; nothing is rendered."""
+    try:
+        import jinja2  # noqa: PLC0415 - optional while the configuration is checked on another machine
+    except ImportError:
+        return text
+    try:
+        # Unoptimized, since the optimizer computes constants: `{{ 9**9**9 }}` would not end.
+        environment = jinja2.Environment(autoescape=False, optimized=False)  # noqa: S701 - not HTML
+        environment.from_string(text)
+    except jinja2.TemplateSyntaxError as error:
+        raise ValueError(f"is not a template: {error.message}") from None
+    except RecursionError:
+        raise ValueError("is not a template: nested too deep") from None
+    return text
+
+
+# -- names, texts, numbers --
+Name = Annotated[str, _read(values.name)]
+Word = Annotated[str, _read(values.word)]
+SourceName = Annotated[str, _read(values.source)]
+Text = Annotated[str, _read(str)]
+Template = Annotated[str, _read(_template)]
+Bool = Annotated[bool, _read(values.boolean)]
+Duration = Annotated[timedelta, _read(values.duration)]
+PositiveDuration = Annotated[timedelta, _read(values.positive_duration)]
+Size = Annotated[int, _read(values.size)]
+Times = Annotated[int, _read(values.integer(1, 1000))]
+Repeat = Annotated[int, _read(values.integer(0, 1000))]
+
+# -- APNs --
+TenCharacters = Annotated[str, _read(values.ten_characters)]
+BundleId = Annotated[str, _read(values.bundle_id)]
+Environment = Annotated[str, _choice("production", "sandbox")]
+PushKind = Annotated[str, _choice("voip", "alert")]
+Level = Annotated[str, _choice("critical", "time-sensitive", "active", "passive")]
+GatewayUrl = Annotated[str, _read(values.gateway_url)]
+CertificateFile = Annotated[TextFile, _text_file(crypto.certificates), AfterValidator(_pair)]
+CertificateKeyFile = Annotated[TextFile, _text_file(str)]
+CaFile = Annotated[TextFile, _text_file(crypto.authorities)]
+StorageUrl = Annotated[str, PlainValidator(_storage)]
+
+# -- secrets, each with its twin --
+ApnsKey = Annotated[Secret, _secret(crypto.apns_key)]
+ApnsKeyFile = Annotated[Secret, _secret_file(crypto.apns_key)]
+ProxyUrl = Annotated[Secret, _secret(values.proxy_url)]
+ProxyUrlFile = Annotated[Secret, _secret_file(values.proxy_url)]
+Credentials = Annotated[Secret, _secret(values.credentials)]
+CredentialsFile = Annotated[Secret, _secret_file(values.credentials)]
+PushToken = Annotated[Secret, _secret(values.push_token), AfterValidator(_once)]
+PushTokenFile = Annotated[Secret, _secret_file(values.push_token), AfterValidator(_once)]
+WebhookUrl = Annotated[Secret, _secret(values.web_url)]
+WebhookUrlFile = Annotated[Secret, _secret_file(values.web_url)]
+
+# -- routes and time intervals --
+Matchers = Annotated[
+    tuple[Annotated[tuple[Matcher, ...], _read(_matchers)], ...], BeforeValidator(_one_or_list)
+]
+OldMatch = Annotated[None, _old_form("=")]
+OldMatchRe = Annotated[None, _old_form("=~")]
+GroupBy = Annotated[tuple[Annotated[str, _read(_label)], ...], AfterValidator(_group_by)]
+Weekdays = Annotated[Span, _read(timeintervals.parse_weekdays)]
+DaysOfMonth = Annotated[Span, _read(timeintervals.parse_days_of_month)]
+Months = Annotated[Span, _read(timeintervals.parse_months)]
+Years = Annotated[Span, _read(timeintervals.parse_years)]
+Location = Annotated[tzinfo | None, _read(timeintervals.parse_location)]

@@ -1,0 +1,3 @@
+-----BEGIN PRIVATE KEY-----
+hunter2
+-----END PRIVATE KEY-----
