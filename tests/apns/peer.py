@@ -217,7 +217,8 @@ class RawLink:
                 found = self._ready.pop(0)
                 if not kinds or found[0] in kinds:
                     return found
-            data = await asyncio.wait_for(self.reader.read(65_536), PATIENCE)
+            async with asyncio.timeout(PATIENCE):  # wait_for of 3.11 can swallow a cancellation
+                data = await self.reader.read(65_536)
             if not data:
                 return None
             self._ready += list(self._frames.feed(data))
