@@ -1,36 +1,34 @@
 """Alertmanager's time intervals: when a route is muted or active, and until when. Pure.
 
 Semantics and accepted texts are those of Alertmanager's timeinterval/timeinterval.go. Conditions of
-one interval must all hold; of several values for one condition any suffices. Time zones come from
-the IANA database, `Local` is the zone of this machine.
+one interval must all hold; of several values for one condition any suffices.
 """
 
 from __future__ import annotations
 
 import calendar
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from bridge.matchers import quoted
 from bridge.zones import find_zone, next_change
 
 # A search looks so far ahead and makes so many steps; then it answers with the instant it came to.
 HORIZON: Final = timedelta(days=5 * 366)
-MAX_STEPS: Final = 10_000
+MAX_STEPS: Final = 4_000
 
 _DAY: Final = 24 * 60  # minutes
 _WEEKDAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _MONTHS: Final = tuple(name.lower() for name in calendar.month_name)[1:]
-_LONGEST_MONTH: Final = 31
 _SHORTEST_MONTH: Final = 28
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|(24):(00)")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,18}")
-# datetime ends with the year 9999, and a search must not run over the edge.
-_YEARS: Final = (2, 9900)
+_YEARS: Final = (2, 9900)  # datetime ends with 9999, and a search must not run over the edge
 
 T = TypeVar("T")
 
@@ -78,6 +76,11 @@ class TimeInterval:
     months: tuple[Span, ...] | None = None
     years: tuple[Span, ...] | None = None
     zone: tzinfo | None = UTC
+    # The minutes at which `times` begin and end by turns; ranges that touch are one.
+    _edges: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_edges", _edges(self.times or ()))
 
     def contains(self, t: datetime) -> bool:
         """Tell whether the instant, an aware datetime, fulfils every condition.
@@ -88,7 +91,7 @@ class TimeInterval:
         return self._has_minute(wall.hour * 60 + wall.minute) and self._has_day(wall.date())
 
     def _has_minute(self, minute: int) -> bool:
-        return self.times is None or any(span.start <= minute < span.end for span in self.times)
+        return self.times is None or bisect_right(self._edges, minute) % 2 == 1
 
     def _has_day(self, day: date) -> bool:
         return (
@@ -111,15 +114,14 @@ class TimeInterval:
         day = wall.date()
         if self.times is None or not self._has_day(day):
             following = self._next_day(day)
-            return None if following is None else _midnight(following)
-        minute = wall.hour * 60 + wall.minute
-        edges = (edge for span in self.times for edge in (span.start, span.end) if edge > minute)
-        return _midnight(day) + timedelta(minutes=min(edges, default=_DAY))
+            return None if following is None else datetime.combine(following, time())
+        after = self._edges[bisect_right(self._edges, wall.hour * 60 + wall.minute) :]
+        return datetime.combine(day, time()) + timedelta(minutes=after[0] if after else _DAY)
 
     def _next_day(self, day: date) -> date | None:
         """Give a later day such that all days between are like this one; None when that lasts for ever."""
         if not _any(self.years, day.year):
-            coming = [span.first for span in cast("Iterable[Span]", self.years) if span.first > day.year]
+            coming = [span.first for span in self.years or () if span.first > day.year]
             return date(min(coming), 1, 1) if coming and min(coming) <= _YEARS[1] else None
         by_day = self.weekdays is not None or self.days_of_month is not None
         if by_day and _any(self.months, day.month):
@@ -154,15 +156,26 @@ def muted_until(
 def _search(
     mute: tuple[TimeInterval, ...], active: tuple[TimeInterval, ...] | None, start: datetime
 ) -> datetime:
-    everything = (*mute, *(active or ()))
     limit, t = start + HORIZON, start
     for _ in range(MAX_STEPS):
-        muted = any(interval.contains(t) for interval in mute)
-        inactive = active is not None and not any(interval.contains(t) for interval in active)
-        if t == limit or not (muted or inactive):
+        # Each that mutes at `t` does so up to its own next edge: the farthest of these is safe to jump to.
+        edges = [interval.steady_until(t, limit) for interval in mute if interval.contains(t)]
+        if active is not None and not any(interval.contains(t) for interval in active):
+            edges.append(min((interval.steady_until(t, limit) for interval in active), default=limit))
+        if t == limit or not edges:
             break
-        t = min((interval.steady_until(t, limit) for interval in everything), default=limit)
+        t = max(edges)
     return t
+
+
+def _edges(times: Iterable[TimeRange]) -> tuple[int, ...]:
+    edges: list[int] = []
+    for span in sorted(times, key=lambda span: span.start):
+        if edges and span.start <= edges[-1]:
+            edges[-1] = max(edges[-1], span.end)
+        else:
+            edges += [span.start, span.end]
+    return tuple(edges)
 
 
 def _utc(t: datetime) -> datetime:
@@ -171,10 +184,6 @@ def _utc(t: datetime) -> datetime:
     if not _YEARS[0] <= t.year <= _YEARS[1]:
         raise ValueError(f"the year must be from {_YEARS[0]} to {_YEARS[1]}, not {t.year}")
     return t.astimezone(UTC)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - what a clock on the wall shows
 
 
 def _any(spans: Sequence[Span] | None, number: int) -> bool:
@@ -241,14 +250,14 @@ def parse_days_of_month(text: str) -> Span:
     """Read a day of the month or a range: `1`, `1:5`, `-3:-1`; negative numbers count from the end."""
     span = _span(text, _number)
     for day in (span.first, span.last):
-        if day == 0 or abs(day) > _LONGEST_MONTH:
+        if not 1 <= abs(day) <= 31:  # noqa: PLR2004
             raise IntervalError(f"{day} is not a day of the month; write 1 to 31, or -1 to -31 from its end")
     if span.first < 0 < span.last:
         raise IntervalError(f"{quoted(text)}: the last day must be negative if the first is")
-    # In February, the shortest month, the order of mixed signs must still be possible.
+    # Alertmanager's rule for mixed signs; it refuses 28:-1, though February has that day.
     first, last = (day if day > 0 else _SHORTEST_MONTH + day for day in (span.first, span.last))
     if first > last:
-        raise IntervalError(f"{quoted(text)}: the last day always comes before the first")
+        raise IntervalError(f"{quoted(text)}: the last day can come before the first")
     return span
 
 
@@ -303,9 +312,9 @@ def _span(text: str, read: Callable[[str], int]) -> Span:
     return Span(read(words[0]), read(words[-1]))
 
 
-def _forward(text: str, span: Span) -> Span:
+def _forward(text: str, span: Span, hint: str = "") -> Span:
     if span.first > span.last:
-        raise IntervalError(f"{quoted(text)} ends before it starts")
+        raise IntervalError(f"{quoted(text)} ends before it starts{hint}")
     return span
 
 

@@ -216,12 +216,10 @@ def test_a_matcher_is_written_as_alertmanager_writes_it_but_never_unprintable(
 
 names = st.one_of(st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]*", fullmatch=True), st.text(max_size=6))
 plain = st.builds(Matcher, names, st.sampled_from(["=", "!="]), st.text(max_size=12))
-regexes = st.builds(
-    Matcher, names, st.sampled_from(["=~", "!~"]), st.text(max_size=8).map(lambda text: re2.escape(text))
-)
+regexes = st.builds(Matcher, names, st.sampled_from(["=~", "!~"]), st.text(max_size=8).map(re2.escape))
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(st.lists(st.one_of(plain, regexes), max_size=4), st.booleans())
 def test_what_is_written_is_read_back_the_same(matchers: list[Matcher], braces: bool) -> None:
     text = ",".join(map(str, matchers))
@@ -231,15 +229,17 @@ def test_what_is_written_is_read_back_the_same(matchers: list[Matcher], braces: 
 odd = st.text(st.sampled_from("ab=!~\",{}\\ \nnx0é'`"), max_size=12)
 
 
-@settings(max_examples=1000, deadline=None, database=None)
+@settings(max_examples=400, deadline=None, database=None)
 @given(odd)
 def test_any_text_is_either_read_or_refused_with_a_column_inside_it(text: str) -> None:
     try:
         matchers = parse_matchers(text)
     except MatcherError as error:
-        assert 1 <= error.column <= len(text) + 1
+        column, matchers = error.column, ()
     else:
-        assert parse_matchers(",".join(map(str, matchers))) == matchers
+        column = 1
+    assert 1 <= column <= len(text) + 1
+    assert parse_matchers(",".join(map(str, matchers))) == matchers
 
 
 @given(st.text(max_size=20))
