@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import socket
+import ssl
+from typing import Any
 
 import pytest
+from apnsworld import QUICK, Connect, MakePush, World, within
 from h2.settings import SettingCodes
-from peer import PATIENCE, Link, Peer, RawLink, Request, accept, raw_peer, refuse, silence
+from peer import Link, Peer, RawLink, Request, accept, raw_peer, refuse, silence
 
-from bridge.apns import Timing, framing
+from bridge.apns import framing
 from bridge.apns.framing import ErrorCode
 from bridge.apns.messages import MorePushType, PushNotification
-from bridge.pushes import Accepted, Misconfigured, Quarantined, Rejected, Retryable, Unregistered
+from bridge.pushes import Accepted, Misconfigured, Outcome, Quarantined, Rejected, Retryable, Unregistered
 
 pytestmark = pytest.mark.usefixtures("world")
-QUICK = Timing(connect=5.0, address=2.0, close=0.2, back_off=0.01, back_off_limit=0.05, stable=0.0)
-
-
-async def within(awaitable):
-    return await asyncio.wait_for(awaitable, PATIENCE)
 
 
 # --- fault 1: no time limit -------------------------------------------------------------------
 
 
-async def test_a_frozen_server_does_not_hold_a_push_past_its_deadline(connect, server_context, push) -> None:
+async def test_a_frozen_server_does_not_hold_a_push_past_its_deadline(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, silence) as peer:
         transport = await connect(peer.url)
         outcome = await within(transport.send(push(timeout=0.1)))
@@ -34,7 +35,9 @@ async def test_a_frozen_server_does_not_hold_a_push_past_its_deadline(connect, s
         assert reset.reset == ErrorCode.CANCEL
 
 
-async def test_the_connection_goes_on_after_a_time_out(connect, server_context, push) -> None:
+async def test_the_connection_goes_on_after_a_time_out(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, silence) as peer:
         transport = await connect(peer.url)
         assert (await within(transport.send(push(timeout=0.05)))).reason == "Timeout"
@@ -44,7 +47,7 @@ async def test_the_connection_goes_on_after_a_time_out(connect, server_context, 
 
 
 async def test_a_push_that_was_never_sent_times_out_as_certainly_not_processed(
-    connect, server_context, push
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
 ) -> None:
     async with Peer(server_context, silence, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 1}) as peer:
         transport = await connect(peer.url)
@@ -56,7 +59,7 @@ async def test_a_push_that_was_never_sent_times_out_as_certainly_not_processed(
 
 
 async def test_a_peer_that_stops_reading_is_replaced_before_the_deadline(
-    connect, server_context, push
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
 ) -> None:
     async def freeze(link: RawLink) -> None:
         link.greet()
@@ -78,7 +81,9 @@ async def test_a_peer_that_stops_reading_is_replaced_before_the_deadline(
 # --- fault 2: cancelling ----------------------------------------------------------------------
 
 
-async def test_a_cancelled_send_disturbs_no_other(connect, server_context, push) -> None:
+async def test_a_cancelled_send_disturbs_no_other(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context) as peer:
         transport = await connect(peer.url)
         assert await within(transport.send(push())) == Accepted()
@@ -96,7 +101,9 @@ async def test_a_cancelled_send_disturbs_no_other(connect, server_context, push)
         assert len(peer.requests) == 51
 
 
-async def test_a_late_answer_to_a_cancelled_send_is_harmless(connect, server_context, push) -> None:
+async def test_a_late_answer_to_a_cancelled_send_is_harmless(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     late = framing.header_frames(1, b"\x88", 0, 16_384) + framing.frame(
         framing.DATA, framing.END_STREAM, 1, b"late"
     )
@@ -117,7 +124,9 @@ async def test_a_late_answer_to_a_cancelled_send_is_harmless(connect, server_con
         assert server.count == 1
 
 
-async def test_a_send_cancelled_while_it_waits_is_never_sent(connect, server_context, push) -> None:
+async def test_a_send_cancelled_while_it_waits_is_never_sent(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, silence) as peer:
         transport = await connect(peer.url)
         first = asyncio.create_task(transport.send(push(1)))
@@ -145,7 +154,13 @@ async def test_a_send_cancelled_while_it_waits_is_never_sent(connect, server_con
     ],
 )
 async def test_a_reset_stream_is_an_outcome_and_gives_its_place_back(
-    connect, server_context, push, code, reason, certain
+    *,
+    connect: Connect,
+    server_context: ssl.SSLContext,
+    push: MakePush,
+    code: ErrorCode,
+    reason: str,
+    certain: bool,
 ) -> None:
     def reset(link: Link, request: Request) -> None:
         link.h2.reset_stream(request.stream_id, code)
@@ -166,7 +181,7 @@ async def test_a_reset_stream_is_an_outcome_and_gives_its_place_back(
 
 
 async def test_goaway_lets_pushes_in_flight_finish_and_sends_none_twice(
-    connect, server_context, push
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
 ) -> None:
     async with Peer(server_context) as peer:
         transport = await connect(peer.url)
@@ -190,7 +205,9 @@ async def test_goaway_lets_pushes_in_flight_finish_and_sends_none_twice(
         await within(link.gone.wait())
 
 
-async def test_a_connection_that_goes_away_takes_no_more_pushes(connect, server_context, push) -> None:
+async def test_a_connection_that_goes_away_takes_no_more_pushes(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, silence) as peer:
         transport = await connect(peer.url)
         first = asyncio.create_task(transport.send(push(1)))
@@ -208,7 +225,9 @@ async def test_a_connection_that_goes_away_takes_no_more_pushes(connect, server_
 # --- fault 5: flow control --------------------------------------------------------------------
 
 
-async def test_a_body_larger_than_the_first_window_goes_out_in_pieces(connect, server_context, push) -> None:
+async def test_a_body_larger_than_the_first_window_goes_out_in_pieces(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     payload = b"x" * 5_000
     async with Peer(server_context, settings={SettingCodes.INITIAL_WINDOW_SIZE: 700}) as peer:
         transport = await connect(peer.url)
@@ -219,7 +238,9 @@ async def test_a_body_larger_than_the_first_window_goes_out_in_pieces(connect, s
         assert {request.body for request in peer.requests} == {payload}
 
 
-async def test_a_body_larger_than_both_windows_goes_out_in_pieces(connect, server_context, push) -> None:
+async def test_a_body_larger_than_both_windows_goes_out_in_pieces(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     payload = bytes(range(256)) * 600
     async with Peer(server_context) as peer:
         transport = await connect(peer.url)
@@ -228,7 +249,7 @@ async def test_a_body_larger_than_both_windows_goes_out_in_pieces(connect, serve
 
 
 async def test_pushes_wait_for_the_connections_window_and_open_no_stream(
-    connect, server_context, push
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
 ) -> None:
     async with Peer(server_context) as peer:
         transport = await connect(peer.url)
@@ -246,7 +267,9 @@ async def test_pushes_wait_for_the_connections_window_and_open_no_stream(
         assert await within(asyncio.gather(*tasks)) == [Accepted()] * 4
 
 
-async def test_a_window_that_closes_under_open_streams_opens_again(connect, server_context, push) -> None:
+async def test_a_window_that_closes_under_open_streams_opens_again(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async def script(link: RawLink) -> None:
         link.greet({framing.Setting.INITIAL_WINDOW_SIZE: 100})
         first = await link.frame(framing.DATA)
@@ -269,7 +292,9 @@ async def test_a_window_that_closes_under_open_streams_opens_again(connect, serv
         assert server.failure is None
 
 
-async def test_the_receive_window_is_given_back(connect, server_context, push) -> None:
+async def test_the_receive_window_is_given_back(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     def long_error(link: Link, request: Request) -> None:
         link.answer(request, 400, b'{"reason":"BadPriority"}' + b" " * 9_000)
 
@@ -281,7 +306,9 @@ async def test_the_receive_window_is_given_back(connect, server_context, push) -
         assert len(peer.links) == 1
 
 
-async def test_a_long_body_on_one_stream_does_not_stall(connect, server_context, push) -> None:
+async def test_a_long_body_on_one_stream_does_not_stall(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async def script(link: RawLink) -> None:
         link.greet()
         await link.frame(framing.HEADERS)
@@ -304,7 +331,7 @@ async def test_a_long_body_on_one_stream_does_not_stall(connect, server_context,
 
 
 async def test_one_stream_until_the_first_good_answer_then_the_peers_limit(
-    connect, server_context, push
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
 ) -> None:
     async with Peer(server_context, silence, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 30}) as peer:
         transport = await connect(peer.url)
@@ -322,7 +349,9 @@ async def test_one_stream_until_the_first_good_answer_then_the_peers_limit(
         assert first.link.most_open == 30
 
 
-async def test_a_refused_provider_token_does_not_lift_the_limit(connect, server_context, push) -> None:
+async def test_a_refused_provider_token_does_not_lift_the_limit(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, refuse(403, "InvalidProviderToken")) as peer:
         transport = await connect(peer.url)
         outcomes = await within(asyncio.gather(*(transport.send(push(number)) for number in range(10))))
@@ -335,7 +364,9 @@ async def test_a_refused_provider_token_does_not_lift_the_limit(connect, server_
         assert transport.usable
 
 
-async def test_a_limit_that_falls_and_rises_is_honoured(connect, server_context, push) -> None:
+async def test_a_limit_that_falls_and_rises_is_honoured(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 8}) as peer:
         transport = await connect(peer.url)
         await within(transport.send(push()))
@@ -359,7 +390,9 @@ async def test_a_limit_that_falls_and_rises_is_honoured(connect, server_context,
         assert await within(asyncio.gather(*tasks)) == [Accepted()] * 30
 
 
-async def test_a_limit_of_none_opens_nothing_until_it_rises(connect, server_context, push) -> None:
+async def test_a_limit_of_none_opens_nothing_until_it_rises(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 0}) as peer:
         transport = await connect(peer.url)
         outcome = await within(transport.send(push(timeout=0.05)))
@@ -373,13 +406,13 @@ async def test_a_limit_of_none_opens_nothing_until_it_rises(connect, server_cont
 
 
 async def test_fifty_senders_without_a_server_keep_their_deadlines_and_share_one_connect(
-    connect, unused_port, push, monkeypatch
+    connect: Connect, unused_port: int, push: MakePush, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.get_running_loop()
     at_once = most = 0
     real = loop.sock_connect
 
-    async def counting(sock, address):
+    async def counting(sock: socket.socket, address: Any) -> None:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
@@ -397,7 +430,9 @@ async def test_fifty_senders_without_a_server_keep_their_deadlines_and_share_one
     assert most == 1
 
 
-async def test_a_full_pool_opens_another_connection(connect, server_context, push) -> None:
+async def test_a_full_pool_opens_another_connection(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 2}) as peer:
         transport = await connect(peer.url, max_connections=3)
         await within(transport.send(push()))
@@ -411,7 +446,9 @@ async def test_a_full_pool_opens_another_connection(connect, server_context, pus
         assert await within(asyncio.gather(*tasks)) == [Accepted()] * 3
 
 
-async def test_pushes_that_wait_go_first_in_first_out(connect, server_context, push) -> None:
+async def test_pushes_that_wait_go_first_in_first_out(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 1}) as peer:
         transport = await connect(peer.url)
         await within(asyncio.gather(*(transport.send(push(number)) for number in range(30))))
@@ -419,18 +456,18 @@ async def test_pushes_that_wait_go_first_in_first_out(connect, server_context, p
 
 
 async def test_pushes_that_wait_for_a_server_are_sent_once_it_is_there(
-    connect, world, unused_port, push
+    connect: Connect, world: World, unused_port: int, push: MakePush
 ) -> None:
     transport = await connect(f"https://127.0.0.1:{unused_port}")
     task = asyncio.create_task(transport.send(push()))
     await asyncio.sleep(0)
     async with Peer(world.server_context()) as peer:
         # The peer has a port of its own; a forwarder at the port that was tried leads to it.
-        async def forward(reader, writer) -> None:
+        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", peer.port)
             await asyncio.gather(pump(reader, there_writer), pump(there_reader, writer))
 
-        async def pump(source, sink) -> None:
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
             try:
                 while data := await source.read(65_536):
                     sink.write(data)
@@ -465,7 +502,13 @@ async def test_pushes_that_wait_for_a_server_are_sent_once_it_is_there(
     ],
 )
 async def test_any_status_with_any_body_is_a_result(
-    connect, server_context, push, status, body, expected
+    *,
+    connect: Connect,
+    server_context: ssl.SSLContext,
+    push: MakePush,
+    status: int,
+    body: bytes,
+    expected: Outcome,
 ) -> None:
     def script(link: Link, request: Request) -> None:
         link.answer(request, status, body, retry_after="7" if status == 429 else "soon")
@@ -476,7 +519,9 @@ async def test_any_status_with_any_body_is_a_result(
         assert len(peer.requests) == 1
 
 
-async def test_a_body_in_many_pieces_is_put_together(connect, server_context, push) -> None:
+async def test_a_body_in_many_pieces_is_put_together(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     def script(link: Link, request: Request) -> None:
         link.h2.send_headers(request.stream_id, [(":status", "410")])
         for octet in b'{"reason":"Unregistered","timestamp":1700000000000}':
@@ -492,7 +537,9 @@ async def test_a_body_in_many_pieces_is_put_together(connect, server_context, pu
         assert outcome.since.timestamp() == 1_700_000_000
 
 
-async def test_the_same_apns_id_twice_at_once_gets_two_answers(connect, server_context, push) -> None:
+async def test_the_same_apns_id_twice_at_once_gets_two_answers(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context) as peer:
         transport = await connect(peer.url)
         await within(transport.send(push()))
@@ -507,7 +554,9 @@ async def test_the_same_apns_id_twice_at_once_gets_two_answers(connect, server_c
         assert await within(one) == Accepted()
 
 
-async def test_answers_may_come_in_any_order_and_without_an_apns_id(connect, server_context, push) -> None:
+async def test_answers_may_come_in_any_order_and_without_an_apns_id(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context) as peer:
         transport = await connect(peer.url)
         await within(transport.send(push()))
@@ -525,7 +574,9 @@ async def test_answers_may_come_in_any_order_and_without_an_apns_id(connect, ser
 # --- fault 9: what is kept --------------------------------------------------------------------
 
 
-async def test_nothing_is_kept_of_a_push_that_has_its_answer(connect, server_context, push) -> None:
+async def test_nothing_is_kept_of_a_push_that_has_its_answer(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context) as peer:
         transport = await connect(peer.url)
         for start in range(0, 2_000, 100):
@@ -542,7 +593,9 @@ async def test_nothing_is_kept_of_a_push_that_has_its_answer(connect, server_con
         assert len(peer.links) == 1
 
 
-async def test_all_connections_show_the_same_provider_token(connect, server_context, push) -> None:
+async def test_all_connections_show_the_same_provider_token(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 1}) as peer:
         transport = await connect(peer.url, max_connections=3, warm=3)
         for _ in range(3):
@@ -556,7 +609,9 @@ async def test_all_connections_show_the_same_provider_token(connect, server_cont
 # --- fault 10: what could not be said ---------------------------------------------------------
 
 
-async def test_an_expiration_of_zero_is_said(connect, server_context, push) -> None:
+async def test_an_expiration_of_zero_is_said(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context) as peer:
         transport = await connect(peer.url)
         await within(transport.send(push(expiration=0)))
@@ -568,7 +623,9 @@ async def test_an_expiration_of_zero_is_said(connect, server_context, push) -> N
         assert second["apns-collapse-id"] == "incident 7"
 
 
-async def test_a_request_is_exactly_what_apns_wants(connect, server_context, push) -> None:
+async def test_a_request_is_exactly_what_apns_wants(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context) as peer:
         transport = await connect(peer.url)
         await within(transport.send(push(7, payload=b"{}")))
@@ -590,7 +647,9 @@ async def test_a_request_is_exactly_what_apns_wants(connect, server_context, pus
 
 
 @pytest.mark.parametrize("kind", list(MorePushType))
-async def test_push_types_that_aioapns_does_not_name_can_be_sent(connect, server_context, kind) -> None:
+async def test_push_types_that_aioapns_does_not_name_can_be_sent(
+    connect: Connect, server_context: ssl.SSLContext, kind: MorePushType
+) -> None:
     async with Peer(server_context) as peer:
         transport = await connect(peer.url)
         client = next(iter(transport._clients.values()))
@@ -605,7 +664,7 @@ async def test_push_types_that_aioapns_does_not_name_can_be_sent(connect, server
 
 
 async def test_a_proxy_that_does_not_answer_holds_up_nothing_else(
-    connect, world, server_context, push
+    connect: Connect, world: World, server_context: ssl.SSLContext, push: MakePush
 ) -> None:
     async def mute(link: RawLink) -> None:
         await asyncio.Event().wait()

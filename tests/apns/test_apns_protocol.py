@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import ssl
 
 import hpack
 import pytest
-from conftest import QUICK
+from apnsworld import QUICK, Connect, MakePush, within
 from h2.settings import SettingCodes
-from peer import PATIENCE, Link, Peer, RawLink, Request, accept, raw_peer, silence
+from peer import Link, Peer, RawLink, Request, accept, raw_peer, silence
 
 from bridge.apns import framing
 from bridge.apns.framing import ErrorCode, Setting, frame
@@ -19,10 +20,6 @@ OK = framing.header_frames(1, b"\x88", framing.END_STREAM, 16_384)
 HEADERS, DATA, SETTINGS, PING = framing.HEADERS, framing.DATA, framing.SETTINGS, framing.PING
 END, WHOLE, PAD, PRIO = framing.END_STREAM, framing.END_HEADERS, framing.PADDED, framing.HAS_PRIORITY
 NEVER_INDEXED_BOMB = hpack.Encoder().encode([(":status", "200"), ("x", "y" * 4_000)])
-
-
-async def within(awaitable):
-    return await asyncio.wait_for(awaitable, PATIENCE)
 
 
 def block(*fields: tuple[str, str]) -> bytes:
@@ -78,7 +75,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize("answer", ALLOWED.values(), ids=ALLOWED.keys())
 async def test_every_shape_of_an_answer_that_is_allowed_is_understood(
-    connect, server_context, push, answer
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush, answer: bytes
 ) -> None:
     async def script(link: RawLink) -> None:
         link.greet()
@@ -97,7 +94,9 @@ async def test_every_shape_of_an_answer_that_is_allowed_is_understood(
         assert server.failure is None
 
 
-async def test_a_ping_is_answered_with_its_own_octets(connect, server_context, push) -> None:
+async def test_a_ping_is_answered_with_its_own_octets(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async def script(link: RawLink) -> None:
         link.greet()
         link.send(frame(PING, 0, 0, b"12345678"))
@@ -113,7 +112,9 @@ async def test_a_ping_is_answered_with_its_own_octets(connect, server_context, p
         assert found[0][3] == b"12345678"
 
 
-async def test_a_smaller_header_table_is_confirmed_in_the_next_block(connect, server_context, push) -> None:
+async def test_a_smaller_header_table_is_confirmed_in_the_next_block(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context, settings={SettingCodes.HEADER_TABLE_SIZE: 0}) as peer:
         transport = await connect(peer.url)
         assert await within(transport.send(push())) == Accepted()
@@ -125,7 +126,9 @@ async def test_a_smaller_header_table_is_confirmed_in_the_next_block(connect, se
         assert len(peer.links) == 1
 
 
-async def test_answers_that_use_the_dynamic_table_are_understood(connect, server_context, push) -> None:
+async def test_answers_that_use_the_dynamic_table_are_understood(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     def script(link: Link, request: Request) -> None:
         number = int(request.headers["apns-id"][-4:], 16)
         link.answer(request, 429 if number % 3 else 200, date=f"day {number // 4}", server="x" * 50)
@@ -137,7 +140,9 @@ async def test_answers_that_use_the_dynamic_table_are_understood(connect, server
         assert outcomes == [Retryable("HTTP 429") if n % 3 else Accepted() for n in range(200)]
 
 
-async def test_an_answer_before_the_whole_body_stops_the_body(connect, server_context, push) -> None:
+async def test_an_answer_before_the_whole_body_stops_the_body(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async def script(link: RawLink) -> None:
         link.greet({Setting.INITIAL_WINDOW_SIZE: 100})
         await link.frame(DATA)
@@ -160,7 +165,7 @@ async def test_an_answer_before_the_whole_body_stops_the_body(connect, server_co
 
 
 async def test_a_reset_in_the_middle_of_a_body_was_certainly_not_processed(
-    connect, server_context, push
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
 ) -> None:
     async def script(link: RawLink) -> None:
         link.greet({Setting.INITIAL_WINDOW_SIZE: 100})
@@ -195,7 +200,9 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("answer", MALFORMED.values(), ids=MALFORMED.keys())
-async def test_a_malformed_answer_breaks_its_stream_alone(connect, server_context, push, answer) -> None:
+async def test_a_malformed_answer_breaks_its_stream_alone(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush, answer: bytes
+) -> None:
     async def script(link: RawLink) -> None:
         link.greet()
         await link.frame(HEADERS)
@@ -215,7 +222,9 @@ async def test_a_malformed_answer_breaks_its_stream_alone(connect, server_contex
         assert resets[0] is not None
 
 
-async def test_an_endless_body_is_cut_off_and_its_status_counts(connect, server_context, push) -> None:
+async def test_an_endless_body_is_cut_off_and_its_status_counts(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async def script(link: RawLink) -> None:
         link.greet()
         await link.frame(HEADERS)
@@ -337,7 +346,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize(("octets", "code"), FORBIDDEN.values(), ids=FORBIDDEN.keys())
 async def test_what_the_rfc_forbids_closes_the_connection_with_the_right_code(
-    connect, server_context, push, octets, code
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush, octets: bytes, code: ErrorCode
 ) -> None:
     async def script(link: RawLink) -> None:
         link.greet()
@@ -362,7 +371,9 @@ async def test_what_the_rfc_forbids_closes_the_connection_with_the_right_code(
         assert server.count == 2
 
 
-async def test_data_beyond_the_window_is_a_flow_control_error(connect, server_context, push) -> None:
+async def test_data_beyond_the_window_is_a_flow_control_error(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     from bridge.apns.flow import ReceiveWindow
 
     window = ReceiveWindow(100)
@@ -385,7 +396,7 @@ async def test_data_beyond_the_window_is_a_flow_control_error(connect, server_co
     ],
 )
 async def test_a_server_that_does_not_begin_with_settings_is_no_server(
-    connect, server_context, push, first
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush, first: bytes
 ) -> None:
     async def script(link: RawLink) -> None:
         link.send(first)
@@ -404,7 +415,7 @@ async def test_a_server_that_does_not_begin_with_settings_is_no_server(
 
 @pytest.mark.parametrize("how", ["tls close", "reset", "half-open"])
 async def test_a_connection_that_ends_leaves_no_push_without_an_outcome(
-    connect, server_context, push, how
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush, how: str
 ) -> None:
     def script(link: Link, request: Request) -> None:
         if how == "tls close":
@@ -431,7 +442,9 @@ async def test_a_connection_that_ends_leaves_no_push_without_an_outcome(
         assert len(peer.requests) == 12
 
 
-async def test_other_connections_go_on_while_one_breaks(connect, server_context, push) -> None:
+async def test_other_connections_go_on_while_one_breaks(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
     async with Peer(server_context) as peer:
         transport = await connect(peer.url, max_connections=2, warm=2)
         for _ in range(2):

@@ -1,0 +1,266 @@
+"""Arbitrary octets, cut at every boundary: never an exception, never a push without an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import hpack
+import pytest
+from apnsworld import push
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bridge.apns import framing
+from bridge.apns.connection import Connection
+from bridge.apns.exchange import Exchange
+from bridge.apns.framing import ErrorCode, FrameReader, Setting, ViolationError, frame
+from bridge.apns.headers import AnswerDecoder, RequestEncoder, integer
+from bridge.apns.messages import UNANSWERED, PushNotification, explanation, retry_after
+
+OK = framing.header_frames(1, b"\x88", framing.END_STREAM, 16_384)
+FRAMES = st.builds(
+    frame,
+    st.integers(0, 12),
+    st.integers(0, 255),
+    st.sampled_from([0, 1, 2, 3, 5, 7, 2**31 - 1]),
+    st.binary(max_size=40),
+)
+GOOD = [
+    framing.settings({Setting.MAX_CONCURRENT_STREAMS: 100, Setting.INITIAL_WINDOW_SIZE: 70_000}),
+    frame(framing.SETTINGS, framing.ACK, 0),
+    frame(framing.PING, 0, 0, bytes(8)),
+    frame(framing.HEADERS, framing.PADDED, 1, b"\x02\x88\0\0"),
+    frame(framing.CONTINUATION, framing.END_HEADERS, 1, b"\x00\x01a\x01b"),
+    frame(framing.DATA, framing.PADDED, 1, b"\x01{\0"),
+    frame(framing.DATA, framing.END_STREAM, 1, b"}"),
+    framing.window_update(0, 1_000),
+    framing.rst_stream(3, ErrorCode.REFUSED_STREAM),
+    framing.header_frames(5, hpack.Encoder().encode([(":status", "410"), ("a", "b")]), 1, 16_384),
+    framing.goaway(7, ErrorCode.NO_ERROR, "bye"),
+]
+CONVERSATION = b"".join(GOOD)
+
+
+class Wire(asyncio.Transport):
+    """A transport that goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.closing = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = True
+
+
+def read_all(data: bytes, cuts: list[int]) -> tuple[list[framing.Frame], ErrorCode | None]:
+    reader = FrameReader()
+    found: list[framing.Frame] = []
+    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    try:
+        for start, stop in itertools.pairwise(edges):
+            found.extend(reader.feed(data[start:stop]))
+    except ViolationError as error:
+        return found, error.code
+    return found, None
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=8))
+def test_the_frame_reader_gives_frames_or_a_violation_however_octets_are_cut(
+    data: bytes, cuts: list[int]
+) -> None:
+    assert read_all(data, cuts) == read_all(data, [])
+
+
+@given(st.lists(FRAMES, max_size=12).map(b"".join), st.lists(st.integers(0, 500), max_size=8))
+def test_frames_are_read_the_same_however_they_are_cut(data: bytes, cuts: list[int]) -> None:
+    assert read_all(data, cuts) == read_all(data, [])
+
+
+def test_a_conversation_is_read_the_same_cut_at_each_boundary() -> None:
+    whole = read_all(CONVERSATION, [])
+    assert whole[1] is None
+    assert len(whole[0]) == len(GOOD) - 1  # HEADERS and CONTINUATION are one
+    for cut in range(len(CONVERSATION) + 1):
+        assert read_all(CONVERSATION, [cut]) == whole
+    assert read_all(CONVERSATION, list(range(len(CONVERSATION)))) == whole
+
+
+@given(st.binary(min_size=0, max_size=16_384))
+def test_a_frame_that_was_written_is_read_as_it_was(payload: bytes) -> None:
+    found, error = read_all(frame(0x77, 3, 9, payload) * 5, [])
+    assert error is None
+    assert found == [(0x77, 3, 9, payload, len(payload))] * 5
+
+
+async def converse(pieces: list[bytes]) -> None:
+    """Feed a connection with four pushes, end it, and look that all have their outcome."""
+    loop = asyncio.get_running_loop()
+    complaints: list[dict] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    connection = Connection("x.voip", loop, None, None)
+    wire = Wire()
+    connection.connection_made(wire)
+    connection.limit.known = True
+    exchanges = []
+    for number in range(4):
+        wanted = push(number)
+        exchange = Exchange(
+            PushNotification(
+                device_token=wanted.token,
+                payload=b"{}",
+                deadline=loop.time() + 60,
+                notification_id=wanted.apns_id,
+            ),
+            loop.create_future(),
+        )
+        connection.open(exchange)
+        exchanges.append(exchange)
+    await asyncio.sleep(0)
+    for piece in pieces:
+        rest = piece
+        while rest:
+            room = connection.get_buffer(len(rest))
+            count = min(len(room), len(rest))
+            room[:count] = rest[:count]
+            rest = rest[count:]
+            connection.buffer_updated(count)
+        await asyncio.sleep(0)
+    connection.connection_lost(None)
+    await asyncio.sleep(0)
+    assert not complaints
+    assert connection.in_flight == 0
+    assert connection.reason != "InternalError"
+    for exchange in exchanges:
+        result = exchange.future.result()
+        assert result.status == UNANSWERED or 100 <= int(result.status) <= 999
+    assert len(wire.written) < 200_000
+    if connection._abort_timer is not None:
+        connection._abort_timer.cancel()
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(at % (len(data) + 1) for at in cuts), len(data)]
+    return [data[start:stop] for start, stop in itertools.pairwise(edges)]
+
+
+def in_a_loop(pieces: list[bytes]) -> None:
+    with asyncio.Runner() as runner:
+        runner.run(converse(pieces))
+
+
+QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@QUIET
+@given(st.lists(FRAMES, max_size=10).map(b"".join), st.lists(st.integers(0, 500), max_size=6))
+def test_a_connection_survives_any_frames(data: bytes, cuts: list[int]) -> None:
+    in_a_loop(cut(GOOD[0] + data, cuts))
+
+
+@QUIET
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=6), st.booleans())
+def test_a_connection_survives_any_octets(data: bytes, cuts: list[int], greeted: bool) -> None:
+    in_a_loop(cut((GOOD[0] if greeted else b"") + data, cuts))
+
+
+@QUIET
+@given(
+    st.lists(st.tuples(st.integers(0, len(CONVERSATION) - 1), st.integers(0, 255)), max_size=6),
+    st.lists(st.integers(0, 500), max_size=6),
+    st.permutations(range(len(GOOD))),
+    st.booleans(),
+)
+def test_a_connection_survives_a_conversation_with_octets_changed(
+    changes: Any, cuts: list[int], order: list[int], shuffle: bool
+) -> None:
+    frames = [GOOD[0], *(GOOD[index] for index in order)] if shuffle else GOOD
+    data = bytearray(b"".join(frames))
+    for at, value in changes:
+        data[at] = value
+    in_a_loop(cut(bytes(data), cuts))
+
+
+@pytest.mark.parametrize("at", range(0, len(CONVERSATION) + 1, 3))
+def test_a_conversation_cut_short_leaves_no_push_without_an_outcome(at: int) -> None:
+    in_a_loop([CONVERSATION[:at]])
+
+
+@settings(max_examples=300)
+@given(st.lists(st.binary(max_size=60), max_size=6))
+def test_any_header_block_is_decoded_or_refused(blocks: list[bytes]) -> None:
+    decoder = AnswerDecoder()
+    try:
+        for block in blocks:
+            decoder.decode(block)
+    except ViolationError as error:
+        assert error.code == ErrorCode.COMPRESSION_ERROR  # noqa: PT017 - it may or may not be raised
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(
+                st.sampled_from([":status", "date", "x", "apns-id", "server"]), st.text("ab1é", max_size=9)
+            ),
+            max_size=5,
+        ),
+        max_size=8,
+    ),
+    st.booleans(),
+)
+def test_header_blocks_are_decoded_as_they_were_encoded(lists: Any, huffman: bool) -> None:
+    encoder, decoder = hpack.Encoder(), AnswerDecoder()
+    for fields in lists:
+        wanted = [(name.encode(), value.encode()) for name, value in fields]
+        assert list(decoder.decode(encoder.encode(fields, huffman=huffman))) == wanted
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(1, 8))
+def test_integers_are_encoded_as_hpack_reads_them(value: int, bits: int) -> None:
+    encoded = integer(value, bits)
+    assert hpack.hpack.decode_integer(encoded, bits) == (value, len(encoded)) or value >= 2**28
+
+
+@given(
+    st.text("0123456789abcdef", min_size=2, max_size=200),
+    st.one_of(st.none(), st.integers(0, 2**40)),
+    st.one_of(st.none(), st.text("abc def", min_size=1, max_size=64)),
+    st.integers(0, 10_000),
+)
+def test_requests_are_encoded_as_hpack_reads_them(
+    token: str, expiration: int | None, collapse_id: str | None, length: int
+) -> None:
+    encoder, decoder = RequestEncoder("api.push.apple.com"), hpack.Decoder()
+    for _ in range(2):
+        block = encoder.block(
+            token, "id", "x.voip", "voip", "10", "bearer " + "t" * 200, expiration, collapse_id, length
+        )
+        fields = dict(decoder.decode(block))
+        assert fields[":path"] == f"/3/device/{token}"
+        assert fields["authorization"] == "bearer " + "t" * 200
+        assert fields["content-length"] == str(length)
+        assert fields.get("apns-expiration") == (None if expiration is None else str(expiration))
+        assert fields.get("apns-collapse-id") == collapse_id
+        assert not decoder.header_table.dynamic_entries
+
+
+@given(st.binary(max_size=200))
+def test_any_body_and_any_retry_after_is_read_or_passed_over(data: bytes) -> None:
+    reason, timestamp = explanation(data)
+    assert reason is None or len(reason) <= 64
+    assert timestamp is None or timestamp >= 0
+    after = retry_after([(b"retry-after", data)])
+    assert after is None or after >= 0
