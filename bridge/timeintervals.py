@@ -18,9 +18,8 @@ from typing import Final, TypeVar
 from bridge.matchers import quoted
 from bridge.zones import find_zone, next_change
 
-# A search looks so far ahead and makes so many steps; then it answers with the instant it came to.
-HORIZON: Final = timedelta(days=5 * 366)
-MAX_STEPS: Final = 4_000
+HORIZON: Final = timedelta(days=5 * 366)  # how far ahead a search looks
+MAX_STEPS: Final = 4_000  # and how many jumps it makes at the most
 
 _DAY: Final = 24 * 60  # minutes
 _WEEKDAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
@@ -134,7 +133,7 @@ class TimeInterval:
 def end_of(intervals: Iterable[TimeInterval], t: datetime) -> datetime | None:
     """Give the first instant from `t` on, in UTC, that is in none of the intervals; None when `t` is in none.
 
-    Beyond `HORIZON`, or `MAX_STEPS` changes, the answer is an instant still inside: ask again then.
+    Beyond `HORIZON`, or `MAX_STEPS` jumps, the answer is an instant still inside: ask again then.
     """
     return muted_until(intervals, None, t)
 
@@ -209,8 +208,8 @@ def parse_time_interval(value: object) -> TimeInterval:
         "years": _list_of(_text_reader(parse_years)),
         "location": _text_reader(parse_location),
     }
-    fields = _mapping(value, readers)
-    read = {key: _at(readers[key], item, key) for key, item in fields.items() if item is not None}
+    items = _mapping(value, readers).items()
+    read = {key: _at(readers[key], item, key) for key, item in items if item is not None}
     if "location" in read:
         read["zone"] = read.pop("location")
     return TimeInterval(**read)  # type: ignore[arg-type]  # each reader gives its field's type
@@ -224,9 +223,8 @@ def parse_time_range(value: object) -> TimeRange:
             raise IntervalError(f"{key} is missing; both start_time and end_time must be given")
     start, end = (_at(_text_reader(_parse_time), fields[key], key) for key in ("start_time", "end_time"))
     if start >= end:
-        raise IntervalError(
-            "start_time must be before end_time; for a range over midnight write two, one up to 24:00"
-        )
+        hint = "for a range over midnight write two, one up to 24:00"
+        raise IntervalError(f"start_time must be before end_time; {hint}")
     return TimeRange(start, end)
 
 
