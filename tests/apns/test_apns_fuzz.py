@@ -208,6 +208,21 @@ def test_any_header_block_is_decoded_or_refused(blocks: list[bytes]) -> None:
         assert error.code == ErrorCode.COMPRESSION_ERROR  # noqa: PT017 - it may or may not be raised
 
 
+@settings(max_examples=500)
+@given(st.lists(st.binary(max_size=40), max_size=5))
+def test_header_blocks_are_decoded_as_the_hpack_package_does(blocks: list[bytes]) -> None:
+    ours, theirs = AnswerDecoder(), hpack.Decoder(max_header_list_size=16_384)
+    for block in blocks:
+        try:
+            expected = [(field[0], field[1]) for field in theirs.decode(block, raw=True)]
+        except (hpack.HPACKError, IndexError):
+            with pytest.raises(ViolationError):
+                ours.decode(block)
+            return
+        assert ours.decode(block) == expected
+        assert list(ours._table.dynamic_entries) == list(theirs.header_table.dynamic_entries)
+
+
 @settings(max_examples=200)
 @given(
     st.lists(
