@@ -92,7 +92,7 @@ def parse(body: bytes, source: str, now: datetime) -> Notification:
         raise NotAnAlertmanagerMessage(_explain(body, error)) from None
     if envelope.version != "4":
         raise NotAnAlertmanagerMessage(
-            f'version is "{envelope.version[:20]}", but this bridge reads version "4" of Alertmanager\'s message'
+            f'version is "{envelope.version[:20]}", but this bridge reads version "4"'
         )
     return Notification(
         source=source,

@@ -13,7 +13,7 @@ InterruptionLevel: TypeAlias = Literal["critical", "time-sensitive", "active", "
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """How often one step rings: every `every`, `times` times, each call lasting at most `lasts` (key `for`)."""
+    """One step rings every `every`, `times` times, each call lasting at most `lasts` (key `for`)."""
 
     every: timedelta = timedelta(seconds=45)
     times: int = 4

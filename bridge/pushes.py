@@ -55,7 +55,7 @@ class Unregistered:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """The token is refused, though perhaps only by a wrong topic or environment: set it aside, never delete."""
+    """The token is refused, perhaps only by a wrong topic or environment: set it aside, never delete."""
 
     reason: str
 

@@ -1,0 +1,261 @@
+"""What alerts and people do to incidents: it is triggered, acknowledged, resolved. Pure.
+
+Rules 1, 2, 3 and 5 of the design live here. Each verb takes the Change so far and gives the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from bridge import escalation
+from bridge.alerts import Alert, Notification
+from bridge.incidents import WEBHOOK_DEADLINE, Change, Episode, Incident, Slot, State, begin, make_page
+from bridge.oncall import OnCall
+from bridge.policy import Receiver
+
+_NAMES_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The settings that decisions about alerts need."""
+
+    alert_ttl: timedelta = timedelta(hours=25)
+    refire_quiet: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where routing sends an alert that opens; muted until then, None = not muted."""
+
+    slot: Slot
+    muted_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A firing alert at one incident."""
+
+    alert: Alert
+    muted_until: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one notification brings to one slot."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    resolved: list[Alert] = field(default_factory=list)
+
+
+def receive(
+    incidents: Mapping[Slot, Incident],
+    notification: Notification,
+    destinations: Mapping[str, tuple[Destination, ...]],
+    policy: Callable[[str], Receiver],
+    on_call: OnCall,
+    times: Times,
+    now: datetime,
+) -> tuple[Change, ...]:
+    """Take in one notification: one Change for each incident that it touches, in no special order.
+
+    `incidents` are the open ones of every slot in `destinations` (by fingerprint), and each in
+    which one of the notification's alerts is open. The receiver is picked when the episode
+    opens and stays (rule 1): an alert that is open somewhere is not routed again.
+    """
+    batches = _sort_into_slots(incidents, notification, destinations)
+    changes = []
+    for slot, batch in batches.items():
+        receiver = policy(slot.receiver)
+        change = Change(incidents.get(slot) or begin(slot, now)).to(
+            group_key=notification.group_key,
+            external_url=notification.external_url,
+            truncated_alerts=notification.truncated_alerts,
+        )
+        # Firing first: an alert that takes over from another keeps the incident open.
+        change = fire(change, batch.arrivals, times, now)
+        change = resolve(change, batch.resolved, receiver, now)
+        changes.append(advance(change, receiver, on_call, now))
+    return tuple(changes)
+
+
+def _sort_into_slots(
+    incidents: Mapping[Slot, Incident],
+    notification: Notification,
+    destinations: Mapping[str, tuple[Destination, ...]],
+) -> dict[Slot, _Batch]:
+    holders: dict[str, list[Slot]] = {}
+    for slot, incident in incidents.items():
+        for episode in incident.firing:
+            holders.setdefault(episode.fingerprint, []).append(slot)
+    batches: dict[Slot, _Batch] = {}
+    for alert in notification.alerts:
+        slots = holders.get(alert.fingerprint, [])
+        if not alert.firing:
+            for slot in slots:
+                batches.setdefault(slot, _Batch()).resolved.append(alert)
+            continue
+        routed = [Destination(slot) for slot in slots] or destinations[alert.fingerprint]
+        for to in routed:
+            batches.setdefault(to.slot, _Batch()).arrivals.append(Arrival(alert, to.muted_until))
+    return batches
+
+
+# --- alerts -----------------------------------------------------------------------------------
+
+
+def fire(change: Change, arrivals: Iterable[Arrival], times: Times, now: datetime) -> Change:
+    """Take in firing alerts: mentions of open episodes, quiet returns, and news (rule 2)."""
+    news: list[Arrival] = []
+    episodes = dict(change.incident.alerts)
+    revision = change.incident.revision + 1
+    for arrival in arrivals:
+        alert = arrival.alert
+        known = episodes.get(alert.fingerprint)
+        if known is not None and known.open:
+            episodes[alert.fingerprint] = _mentioned(known, alert, times, now)
+        elif known is not None and _returns_quietly(known, alert, times, now):
+            episodes[alert.fingerprint] = _opened(alert, times, now, known.revision)
+            change = change.note(
+                "rejoined", f"{_name(alert.labels)} fires again within refire_quiet: no new ring"
+            )
+        else:
+            episodes[alert.fingerprint] = _opened(alert, times, now, revision)
+            news.append(arrival)
+    change = change.to(alerts=episodes)
+    return _trigger(change, news, now) if news else change
+
+
+def _mentioned(known: Episode, alert: Alert, times: Times, now: datetime) -> Episode:
+    return replace(
+        known,
+        annotations=alert.annotations,
+        generator_url=alert.generator_url,
+        # HA peers and restarts move startsAt; a stale resolve is judged by the earliest.
+        starts_at=min(known.starts_at, alert.starts_at),
+        expires_at=now + times.alert_ttl,
+    )
+
+
+def _opened(alert: Alert, times: Times, now: datetime, revision: int) -> Episode:
+    return Episode(
+        fingerprint=alert.fingerprint,
+        labels=alert.labels,
+        annotations=alert.annotations,
+        generator_url=alert.generator_url,
+        starts_at=alert.starts_at,
+        expires_at=now + times.alert_ttl,
+        revision=revision,
+        repairs=alert.repairs,
+    )
+
+
+def _returns_quietly(known: Episode, alert: Alert, times: Times, now: datetime) -> bool:
+    """Judge by either clock: Alertmanager tells of an end up to group_interval later than it was."""
+    if known.ended_at is None or known.ended_here_at is None:
+        return False
+    by_ours = now - known.ended_here_at < times.refire_quiet
+    by_theirs = timedelta(0) <= alert.starts_at - known.ended_at < times.refire_quiet
+    return by_ours or by_theirs
+
+
+def _trigger(change: Change, news: list[Arrival], now: datetime) -> Change:
+    """News: the escalation starts anew, acknowledged or not (rule 2); muting delays it (rule 3)."""
+    incident = change.incident
+    change = change.to(revision=incident.revision + 1).note("triggered", _describe(news))
+    starts = min(arrival.muted_until or now for arrival in news)
+    if starts <= now:
+        return escalation.restart(change, now)
+    if incident.state is State.TRIGGERED and incident.due_at is not None and incident.series:
+        if incident.ring > 0 or incident.step > 1 or incident.round > 1:
+            return change.note("muted", "the news is muted; the escalation that has begun goes on")
+        starts = min(starts, incident.due_at)
+    change = change.note("muted", f"the escalation starts at {starts.isoformat(timespec='seconds')}")
+    return escalation.restart(change, starts)
+
+
+def _describe(news: list[Arrival]) -> str:
+    text = ", ".join(_name(arrival.alert.labels) for arrival in news[:_NAMES_SHOWN])
+    if len(news) > _NAMES_SHOWN:
+        text += f" and {len(news) - _NAMES_SHOWN} more"
+    repairs = sorted({repair for arrival in news for repair in arrival.alert.repairs})
+    return f"{text} (repaired: {', '.join(repairs)})" if repairs else text
+
+
+def resolve(change: Change, alerts: Iterable[Alert], policy: Receiver, now: datetime) -> Change:
+    """Take in resolved alerts, one by one; close the incident when none fires any more (rule 2)."""
+    episodes = dict(change.incident.alerts)
+    for alert in alerts:
+        known = episodes[alert.fingerprint]
+        ends_at = alert.ends_at or now
+        if ends_at < known.starts_at:
+            change = change.note(
+                "stale", f"{_name(known.labels)}: a resolve older than this episode is ignored"
+            )
+            continue
+        episodes[alert.fingerprint] = replace(known, status="resolved", ended_at=ends_at, ended_here_at=now)
+        change = change.note("alert resolved", _name(known.labels))
+    return _close_if_quiet(change.to(alerts=episodes), "resolved", policy, now)
+
+
+def expire(change: Change, policy: Receiver, now: datetime) -> Change:
+    """End the alerts whose time to live has run out: expired, not resolved."""
+    episodes = dict(change.incident.alerts)
+    for known in change.incident.firing:
+        if known.expires_at <= now:
+            episodes[known.fingerprint] = replace(known, status="expired", ended_at=now, ended_here_at=now)
+            change = change.note("alert expired", f"{_name(known.labels)}: not mentioned for alert_ttl")
+    return _close_if_quiet(change.to(alerts=episodes), "expired", policy, now)
+
+
+def _close_if_quiet(change: Change, resolution: str, policy: Receiver, now: datetime) -> Change:
+    incident = change.incident
+    if incident.firing or not incident.open:
+        return change
+    change = change.withdrawn(resolution).to(
+        state=State.RESOLVED, resolved_at=now, resolution=resolution, due_at=None, step_ends_at=None
+    )
+    change = change.note(resolution, "no alert fires any more")
+    if not policy.notify_resolved:
+        return change
+    expires_at = now + WEBHOOK_DEADLINE
+    return change.page(
+        *(make_page(incident, policy.steps[0], "resolved", name, now, expires_at) for name in incident.told)
+    )
+
+
+def advance(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> Change:
+    """Let the clock act on one incident: alerts expire, then the escalation goes on."""
+    return escalation.advance(expire(change, policy, now), policy, on_call, now)
+
+
+# --- people -----------------------------------------------------------------------------------
+
+
+def acknowledge(change: Change, by: str, now: datetime, revision: int | None = None) -> Change:
+    """A person has it: every ring ends. With `revision`, only what that one knew (rule 5)."""
+    incident = change.incident
+    if not incident.open:
+        return change.note(
+            "too late", f"acknowledged by {by}, but the incident is over ({incident.resolution})"
+        )
+    if revision is not None and revision < incident.revision:
+        return change.note("answered", f"{by} has what was known then; the news since still rings")
+    if incident.state is State.ACKNOWLEDGED:
+        return change.note("acknowledged", f"by {by} too; {incident.acknowledged_by} has it already")
+    change = change.withdrawn("acknowledged").to(
+        state=State.ACKNOWLEDGED,
+        acknowledged_at=now,
+        acknowledged_by=by,
+        due_at=None,
+        step_ends_at=None,
+        unanswered_at=None,
+    )
+    return change.note("acknowledged", f"by {by}")
+
+
+def _name(labels: Mapping[str, str]) -> str:
+    return labels.get("alertname") or "an alert without a name"
