@@ -1,0 +1,53 @@
+# Every habit is one command. They work in a fresh clone on Debian 12 with make, git and python3-venv.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/ready
+
+# The pure floor's own tests; tests/pure.coveragerc names the modules that they must cover.
+PURE_TESTS := $(filter-out %_oracles.py,$(wildcard $(patsubst %,tests/test_%*.py,\
+	alerts escalation incidents lifecycle matchers oncall payloads policy pushes routing routetree timeintervals zones)))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench fmt lock image
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(READY) ## ring a virtual phone for a real alert: bridge, simulator and Alertmanager on this machine
+	@scripts/need prometheus-alertmanager amtool
+	@$(BIN)/pushkit-bridge demo
+
+test: $(READY) ## run every test, then ask for full coverage of the pure modules
+	@scripts/need prometheus-alertmanager amtool prometheus promtool nghttpd node
+	@if [ "$$(id -u)" -eq 0 ]; then scripts/need buildah debootstrap; fi
+	$(BIN)/pytest -n auto
+	$(BIN)/pytest -q -n0 -p no:randomly --cov --cov-config=tests/pure.coveragerc $(PURE_TESTS)
+
+check: $(READY) ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(READY) ## measure; says so where there is nothing to measure yet
+	@if [ -d bench ]; then $(BIN)/python -m bench; else \
+		echo "There are no benchmarks yet: bench/ does not exist."; fi
+
+fmt: $(READY) ## format, and mend what the linter can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: $(READY) ## remake the lock files after a change of the dependencies
+	@scripts/lock
+
+image: ## build the container image pushkit-bridge:latest with docker, podman or buildah
+	@scripts/image
+
+# Made again whenever the dependencies change; pip leaves alone what is right already.
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) is missing. On Debian 12: apt-get install python3 python3-venv" >&2; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv what requirements.lock names"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
