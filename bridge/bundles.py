@@ -1,0 +1,154 @@
+"""Which due pages travel together, and which must wait: one call at a time on each phone. Pure.
+
+Rule 5 of the design lives here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from bridge.incidents import Page, PageKind, stable_id
+from bridge.pushes import PushKind
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the phone shows: a CallKit call, or a notification (`push` "alert") that stands for one.
+
+    `id` names the record and is the push's apns-id; `uuid` is CallKit's. `carries` are the
+    (incident id, revision) pairs that an answer acknowledges.
+    """
+
+    id: str
+    uuid: str
+    device: str
+    push: PushKind
+    kind: PageKind
+    carries: tuple[tuple[str, int], ...]
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One open page as the outbox holds it: `attempt` counts the claims so far, `call_id` binds it for good."""
+
+    page: Page
+    attempt: int = 0
+    call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handset:
+    """What the last call left on a device. `sending`: a call is on its way to it that nobody has settled."""
+
+    called_at: datetime | None = None
+    live_until: datetime | None = None
+    sending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What one push (or one outgoing webhook, without a call) carries."""
+
+    lines: tuple[Line, ...]
+    call: Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send now, and the pages whose call can no longer be of use."""
+
+    bundles: tuple[Bundle, ...] = ()
+    late: tuple[Line, ...] = ()
+
+
+def plan(
+    due: Iterable[Line],
+    handsets: Mapping[str, Handset],
+    calls: Mapping[str, Call],
+    now: datetime,
+    quiet_gap: timedelta,
+) -> Plan:
+    """Bind due pages to pushes: a page that was bound before is repeated with its call, unchanged.
+
+    `calls` holds the call of each line that is bound. Pages that are due and in neither part of
+    the Plan wait for their phone.
+    """
+    bundles: list[Bundle] = []
+    late: list[Line] = []
+    for (target, kind), group in groupby(
+        sorted(due, key=_travel_key), key=lambda line: _travel_key(line)[:2]
+    ):
+        lines = tuple(group)
+        if kind == "webhook":
+            bundles.extend(Bundle((line,)) for line in lines)
+            continue
+        bound = _by_call(lines)
+        for call_id, members in bound.items():
+            call = calls[call_id]
+            if call.expires_at > now:
+                bundles.append(Bundle(members, call))
+            else:
+                late.extend(members)
+        fresh = tuple(line for line in lines if line.call_id is None)
+        handset = handsets.get(target, Handset())
+        if fresh and (kind != "voip" or (not bound and _may_ring(fresh, handset, now, quiet_gap))):
+            bundles.append(_new_call(target, fresh, now))
+    return Plan(tuple(bundles), tuple(late))
+
+
+def _travel_key(line: Line) -> tuple[str, str, datetime, str]:
+    """What may travel together: calls with calls, notifications with notifications, quiet ones with quiet ones."""
+    page = line.page
+    kind = page.kind if page.kind in {"webhook", "resolved"} else page.push
+    return (page.target, kind, page.due_at, page.id)
+
+
+def _by_call(lines: Iterable[Line]) -> dict[str, tuple[Line, ...]]:
+    found: dict[str, tuple[Line, ...]] = {}
+    for line in lines:
+        if line.call_id is not None:
+            found[line.call_id] = (*found.get(line.call_id, ()), line)
+    return found
+
+
+def _may_ring(fresh: Iterable[Line], handset: Handset, now: datetime, quiet_gap: timedelta) -> bool:
+    """One call at a time, then the quiet gap; only a repeated ring keeps the pace it was given.
+
+    Without that the gap would stretch "every 45s, for 30s" to every 60 s (docs/adr/0004).
+    """
+    if handset.sending:
+        return False
+    if handset.live_until is None or handset.called_at is None:
+        return True
+    if now < handset.live_until:
+        return False
+    if now >= handset.live_until + quiet_gap:
+        return True
+    since = now - handset.called_at
+    return any(line.page.ring > 1 and since >= timedelta(seconds=line.page.every) for line in fresh)
+
+
+def _new_call(device: str, lines: tuple[Line, ...], now: datetime) -> Bundle:
+    """Make the call; the page that fell due first anchors it, so a second try finds the same ids (rule 8)."""
+    anchor = lines[0].page
+    lasts = (
+        anchor.lasts
+        if anchor.push == "voip"
+        else max(anchor.lasts, (anchor.expires_at - now).total_seconds())
+    )
+    call = Call(
+        id=stable_id("call record", anchor.id),
+        uuid=anchor.call_uuid,
+        device=device,
+        push=anchor.push,
+        kind=anchor.kind,
+        carries=tuple(sorted({(line.page.incident_id, line.page.revision) for line in lines})),
+        created_at=now,
+        expires_at=now + timedelta(seconds=lasts),
+    )
+    return Bundle(lines, call)

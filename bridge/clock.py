@@ -1,0 +1,38 @@
+"""The one clock of the program. Only the edges hold it; the pure floor is told `now`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+# Unlike CLOCK_MONOTONIC it goes on while the machine is suspended.
+_STEADY: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class Clock:
+    """Wall time as it was at the start, carried on by a monotonic clock.
+
+    Deadlines survive a jump of the wall clock that way (rule 10): what was due in 45 s stays
+    due in 45 s, whatever NTP or an operator does meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._began = datetime.now(UTC)
+        self._anchor = time.clock_gettime(_STEADY)
+
+    def now(self) -> datetime:
+        """Give the time, aware, UTC."""
+        return self._began + timedelta(seconds=time.clock_gettime(_STEADY) - self._anchor)
+
+    def drift(self) -> float:
+        """Seconds by which the wall clock has jumped ahead of this one since the start."""
+        return (datetime.now(UTC) - self.now()).total_seconds()
+
+    async def wait(self, event: asyncio.Event, until: datetime) -> None:
+        """Sleep until `event` is set or the time has come, whichever is first."""
+        seconds = (until - self.now()).total_seconds()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), max(seconds, 0))

@@ -1,0 +1,92 @@
+"""Calls in the ledger, and the receipts that phones send back for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridge.bundles import Call
+from bridge.incidents import Page
+from bridge.store import rows
+from bridge.store.outbox import call_of
+from bridge.store.tables import calls, devices, pages, receipts
+
+ReceiptKind: TypeAlias = Literal["received", "answered", "declined", "failed"]
+
+_ENDS: dict[str, str] = {"answered": "answered", "declined": "declined", "failed": "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the phone says back. `at` is its own clock's word, `error_code` CallKit's for `failed`."""
+
+    event_id: str
+    kind: ReceiptKind
+    at: str | None = None
+    error_code: int | None = None
+
+
+async def find(connection: AsyncConnection, call_id: str) -> Call | None:
+    """Load a call, None where there is none."""
+    row = (await connection.execute(select(calls).where(calls.c.id == call_id))).mappings().first()
+    return None if row is None else call_of(row)
+
+
+async def state(connection: AsyncConnection, call_id: str) -> str:
+    """Give a call's state: sending, open, answered, declined or failed."""
+    found: str = (await connection.execute(select(calls.c.state).where(calls.c.id == call_id))).scalar_one()
+    return found
+
+
+async def record(connection: AsyncConnection, call: Call, receipt: Receipt, now: datetime) -> bool:
+    """Keep a receipt. False where this event id is known already: then it has no second effect."""
+    key = (receipts.c.call_id == call.id) & (receipts.c.event_id == receipt.event_id)
+    if (await connection.execute(select(receipts.c.event_id).where(key))).first() is not None:
+        return False
+    await connection.execute(
+        receipts.insert(),
+        {
+            "call_id": call.id,
+            "event_id": receipt.event_id,
+            "receipt": receipt.kind,
+            "error_code": receipt.error_code,
+            "at": receipt.at,
+            "received_at": now,
+        },
+    )
+    mine = calls.c.id == call.id
+    await connection.execute(
+        update(calls).where(mine & calls.c.received_at.is_(None)).values(received_at=now)
+    )
+    if receipt.kind in _ENDS:
+        await connection.execute(update(calls).where(mine).values(state=_ENDS[receipt.kind]))
+        await _hang_up(connection, call, now)
+    return True
+
+
+async def _hang_up(connection: AsyncConnection, call: Call, now: datetime) -> None:
+    """A call is live until its last receipt: the quiet gap counts from here (rule 5)."""
+    if call.push != "voip":
+        return
+    await connection.execute(
+        update(devices)
+        .where(devices.c.name == call.device)
+        .where(devices.c.live_call.is_(None) | (devices.c.live_call != call.id))
+        .where(devices.c.called_at.is_(None) | (devices.c.called_at < call.created_at))
+        .values(live_call=call.id, called_at=call.created_at, live_until=now)
+    )
+    await connection.execute(
+        update(devices)
+        .where((devices.c.live_call == call.id) & (devices.c.live_until > now))
+        .values(live_until=now)
+    )
+
+
+async def pages_of(connection: AsyncConnection, call_id: str) -> tuple[Page, ...]:
+    """Load the pages that a call carried."""
+    found = await connection.execute(select(pages).where(pages.c.call_id == call_id))
+    return tuple(rows.page(row) for row in found.mappings())

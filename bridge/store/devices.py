@@ -1,0 +1,103 @@
+"""The ledger's devices: those the configuration names, and what became of their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridge.pushes import PushKind
+from bridge.store.tables import devices
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A phone and its tokens (hex), as the sender needs it. `topic` is the bundle id, without ".voip"."""
+
+    name: str
+    owner: str
+    topic: str
+    environment: str
+    voip_token: str | None = field(default=None, repr=False)
+    alert_token: str | None = field(default=None, repr=False)
+
+    def token(self, push: PushKind) -> str | None:
+        """Give the token for this kind of push."""
+        return self.voip_token if push == "voip" else self.alert_token
+
+
+async def sync(connection: AsyncConnection, wanted: Iterable[Device], now: datetime) -> None:
+    """Make the ledger's devices those of the configuration; a token that changed is trusted anew.
+
+    A device that is gone is marked, not deleted: its pages and calls still name it.
+    """
+    known = {
+        row["name"]: row
+        for row in (await connection.execute(select(devices).where(devices.c.enrolled.is_(False)))).mappings()
+    }
+    names = set()
+    for device in wanted:
+        names.add(device.name)
+        row = {
+            "owner": device.owner,
+            "topic": device.topic,
+            "environment": device.environment,
+            "removed_at": None,
+        }
+        before = known.get(device.name)
+        if before is None:
+            new = {**row, "name": device.name, "enrolled": False}
+            await connection.execute(
+                devices.insert(), new | _token("voip", device, now) | _token("alert", device, now)
+            )
+            continue
+        # Another topic or environment may be what the token was missing.
+        moved = (before["topic"], before["environment"]) != (device.topic, device.environment)
+        for push in ("voip", "alert"):
+            if moved or before[f"{push}_token"] != device.token(push):
+                row |= _token(push, device, now)
+        await connection.execute(update(devices).where(devices.c.name == device.name).values(row))
+    gone = [name for name in known if name not in names]
+    await connection.execute(
+        update(devices)
+        .where(devices.c.name.in_(gone) & devices.c.removed_at.is_(None))
+        .values(removed_at=now)
+    )
+
+
+def _token(push: PushKind, device: Device, now: datetime) -> dict[str, Any]:
+    return {f"{push}_token": device.token(push), f"{push}_registered_at": now, f"{push}_trouble": None}
+
+
+async def mark_trouble(
+    connection: AsyncConnection, name: str, push: PushKind, token: str, trouble: str, since: datetime | None
+) -> bool:
+    """Set a token aside. False where it is not that token any more, or was registered after `since` (a 410's time)."""
+    of = devices.c
+    where = (of.name == name) & (of[f"{push}_token"] == token) & of[f"{push}_trouble"].is_(None)
+    if since is not None:
+        where &= of[f"{push}_registered_at"] <= since
+    done = await connection.execute(update(devices).where(where).values({f"{push}_trouble": trouble}))
+    return bool(done.rowcount)
+
+
+async def by_name(connection: AsyncConnection, names: Iterable[str]) -> dict[str, Device]:
+    """Load devices with the tokens that can be used."""
+    found = await connection.execute(
+        select(devices).where(devices.c.name.in_(list(names)) & devices.c.removed_at.is_(None))
+    )
+    return {
+        row["name"]: Device(
+            name=row["name"],
+            owner=row["owner"],
+            topic=row["topic"],
+            environment=row["environment"],
+            voip_token=None if row["voip_trouble"] else row["voip_token"],
+            alert_token=None if row["alert_trouble"] else row["alert_token"],
+        )
+        for row in found.mappings()
+    }

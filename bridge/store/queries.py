@@ -1,0 +1,172 @@
+"""Questions to the ledger that change nothing: listings, one incident's story, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridge.store.tables import calls, devices, episodes, incidents, pages, receipts, timeline
+from bridge.store.tx import load_incidents
+
+OVERDUE: Final = timedelta(minutes=2)
+"""A page that is this long past its time without an outcome is a fault of the bridge (rule 12)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts for metrics and readiness. `oldest` is the due time of the longest waiting page."""
+
+    pages: Mapping[str, int]
+    incidents: Mapping[str, int]
+    unanswered: int
+    oldest: datetime | None
+    overdue: int
+    troubled: Mapping[str, str]
+
+
+async def stats(connection: AsyncConnection, now: datetime) -> Stats:
+    """Count."""
+    unsettled = pages.c.state != "settled"
+    by_state = await connection.execute(
+        select(pages.c.state, func.count()).where(unsettled).group_by(pages.c.state)
+    )
+    by_incident = await connection.execute(
+        select(incidents.c.state, func.count())
+        .where(incidents.c.state != "resolved")
+        .group_by(incidents.c.state)
+    )
+    unanswered = incidents.c.unanswered_at.is_not(None) & (incidents.c.state == "triggered")
+    oldest: datetime | None = (
+        await connection.execute(select(func.min(pages.c.due_at)).where(unsettled))
+    ).scalar()
+    late = unsettled & (pages.c.expires_at <= now - OVERDUE)
+    trouble = await connection.execute(
+        select(devices.c.name, func.coalesce(devices.c.voip_trouble, devices.c.alert_trouble)).where(
+            devices.c.removed_at.is_(None)
+            & (devices.c.voip_trouble.is_not(None) | devices.c.alert_trouble.is_not(None))
+        )
+    )
+    return Stats(
+        pages={"waiting": 0, "sending": 0} | dict(by_state),
+        incidents={"triggered": 0, "acknowledged": 0} | dict(by_incident),
+        unanswered=(await connection.execute(select(func.count()).where(unanswered))).scalar_one(),
+        oldest=oldest,
+        overdue=(await connection.execute(select(func.count()).where(late))).scalar_one(),
+        troubled=dict(trouble),
+    )
+
+
+async def due_incidents(connection: AsyncConnection, now: datetime, limit: int) -> list[str]:
+    """List the incidents about which the clock has something to decide."""
+    found = await connection.execute(
+        select(incidents.c.id).where(incidents.c.wake_at <= now).order_by(incidents.c.wake_at).limit(limit)
+    )
+    return list(found.scalars())
+
+
+async def next_wake(connection: AsyncConnection) -> datetime | None:
+    """When the clock has something to decide next."""
+    found: datetime | None = (await connection.execute(select(func.min(incidents.c.wake_at)))).scalar()
+    return found
+
+
+async def list_incidents(connection: AsyncConnection, *, closed: bool, limit: int) -> list[dict[str, Any]]:
+    """List incidents, the open ones or all, newest first, as JSON-able rows."""
+    query = select(incidents.c.id).order_by(incidents.c.opened_at.desc()).limit(limit)
+    if not closed:
+        query = query.where(incidents.c.state != "resolved")
+    ids = list((await connection.execute(query)).scalars())
+    return [summary(incident) for incident in await load_incidents(connection, ids)]
+
+
+def summary(incident: Any) -> dict[str, Any]:
+    """Say of one incident what a listing shows."""
+    firing = incident.firing
+    shown = firing or tuple(incident.alerts.values())
+    common = dict(incident.slot.group)
+    return {
+        "id": incident.id,
+        "state": incident.state.value,
+        "source": incident.slot.source,
+        "receiver": incident.slot.receiver,
+        "group": common,
+        "title": common.get("alertname") or (shown[0].labels.get("alertname", "") if shown else ""),
+        "alerts_firing": len(firing),
+        "alerts": len(incident.alerts),
+        "truncated_alerts": incident.truncated_alerts,
+        "revision": incident.revision,
+        "step": incident.step,
+        "ring": incident.ring,
+        "next_ring_at": _iso(incident.due_at),
+        "opened_at": _iso(incident.opened_at),
+        "acknowledged_at": _iso(incident.acknowledged_at),
+        "acknowledged_by": incident.acknowledged_by,
+        "resolved_at": _iso(incident.resolved_at),
+        "resolution": incident.resolution,
+        "unanswered_at": _iso(incident.unanswered_at),
+    }
+
+
+async def show_incident(connection: AsyncConnection, incident_id: str) -> dict[str, Any] | None:
+    """Tell one incident's whole story: alerts, pages with their outcomes, calls, timeline."""
+    found = await load_incidents(connection, [incident_id])
+    if not found:
+        return None
+    incident = found[0]
+    its_pages = await _rows(
+        connection, select(pages).where(pages.c.incident_id == incident_id).order_by(pages.c.due_at)
+    )
+    call_ids = sorted({page["call_id"] for page in its_pages if page["call_id"]})
+    return {
+        **summary(incident),
+        "external_url": incident.external_url,
+        "group_key": incident.group_key,
+        "told": list(incident.told),
+        "episodes": await _rows(
+            connection,
+            select(episodes).where(episodes.c.incident_id == incident_id).order_by(episodes.c.starts_at),
+        ),
+        "pages": its_pages,
+        "calls": await _rows(
+            connection, select(calls).where(calls.c.id.in_(call_ids)).order_by(calls.c.created_at)
+        ),
+        "receipts": await _rows(
+            connection,
+            select(receipts).where(receipts.c.call_id.in_(call_ids)).order_by(receipts.c.received_at),
+        ),
+        "timeline": await _rows(
+            connection,
+            select(timeline.c.at, timeline.c.kind, timeline.c.text)
+            .where(timeline.c.incident_id == incident_id)
+            .order_by(timeline.c.id),
+        ),
+    }
+
+
+async def prune(connection: AsyncConnection, before: datetime, limit: int) -> int:
+    """Delete up to `limit` incidents closed before `before`, with all that hangs on them, and old calls."""
+    closed = select(incidents.c.id).where(incidents.c.resolved_at < before).limit(limit)
+    ids = list((await connection.execute(closed)).scalars())
+    for table in (episodes, pages, timeline):
+        await connection.execute(table.delete().where(table.c.incident_id.in_(ids)))
+    await connection.execute(incidents.delete().where(incidents.c.id.in_(ids)))
+    in_use = select(pages.c.call_id).where(pages.c.call_id == calls.c.id).exists()
+    old = select(calls.c.id).where((calls.c.created_at < before) & ~in_use).limit(limit)
+    gone = list((await connection.execute(old)).scalars())
+    await connection.execute(receipts.delete().where(receipts.c.call_id.in_(gone)))
+    await connection.execute(calls.delete().where(calls.c.id.in_(gone)))
+    return len(ids)
+
+
+async def _rows(connection: AsyncConnection, query: Any) -> list[dict[str, Any]]:
+    found = await connection.execute(query)
+    return [{name: _iso(value) for name, value in row.items()} for row in found.mappings()]
+
+
+def _iso(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,143 @@
+"""Between the ledger's rows and the nouns of the pure floor."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import RowMapping
+
+from bridge.incidents import Episode, Incident, Page, Slot, State
+from bridge.oncall import Phone
+
+_PAGE_FIELDS: Final = tuple(field.name for field in fields(Page))
+
+
+def slot_key(slot: Slot) -> str:
+    """Digest a slot: the key that the unique index holds."""
+    return hashlib.sha256(orjson.dumps([slot.source, slot.receiver, slot.group])).hexdigest()
+
+
+def incident_row(incident: Incident) -> dict[str, Any]:
+    """Give the columns of an incident; its episodes are rows of their own."""
+    return {
+        "id": incident.id,
+        "slot": slot_key(incident.slot),
+        "source": incident.slot.source,
+        "receiver": incident.slot.receiver,
+        "group_values": [list(pair) for pair in incident.slot.group],
+        "state": incident.state.value,
+        "revision": incident.revision,
+        "series": incident.series,
+        "round": incident.round,
+        "step": incident.step,
+        "ring": incident.ring,
+        "due_at": incident.due_at,
+        "wake_at": incident.wake_at,
+        "step_ends_at": incident.step_ends_at,
+        "reached": incident.reached,
+        "out": dict(incident.out),
+        "told": list(incident.told),
+        "opened_at": incident.opened_at,
+        "acknowledged_at": incident.acknowledged_at,
+        "acknowledged_by": incident.acknowledged_by,
+        "resolved_at": incident.resolved_at,
+        "resolution": incident.resolution,
+        "unanswered_at": incident.unanswered_at,
+        "group_key": incident.group_key,
+        "external_url": incident.external_url,
+        "truncated_alerts": incident.truncated_alerts,
+    }
+
+
+def incident(row: RowMapping, alerts: Mapping[str, Episode]) -> Incident:
+    """Read an incident with its episodes."""
+    group = tuple((name, value) for name, value in row["group_values"])
+    return Incident(
+        id=row["id"],
+        slot=Slot(row["source"], row["receiver"], group),
+        opened_at=row["opened_at"],
+        state=State(row["state"]),
+        revision=row["revision"],
+        series=row["series"],
+        round=row["round"],
+        step=row["step"],
+        ring=row["ring"],
+        due_at=row["due_at"],
+        step_ends_at=row["step_ends_at"],
+        reached=row["reached"],
+        out=row["out"],
+        told=tuple(row["told"]),
+        acknowledged_at=row["acknowledged_at"],
+        acknowledged_by=row["acknowledged_by"],
+        resolved_at=row["resolved_at"],
+        resolution=row["resolution"],
+        unanswered_at=row["unanswered_at"],
+        group_key=row["group_key"],
+        external_url=row["external_url"],
+        truncated_alerts=row["truncated_alerts"],
+        alerts=alerts,
+    )
+
+
+def episode_row(incident_id: str, source: str, episode: Episode) -> dict[str, Any]:
+    """Give the columns of one episode."""
+    return {
+        "incident_id": incident_id,
+        "fingerprint": episode.fingerprint,
+        "source": source,
+        "status": episode.status,
+        "labels": dict(episode.labels),
+        "annotations": dict(episode.annotations),
+        "generator_url": episode.generator_url,
+        "starts_at": episode.starts_at,
+        "expires_at": episode.expires_at,
+        "ended_at": episode.ended_at,
+        "ended_here_at": episode.ended_here_at,
+        "revision": episode.revision,
+        "repairs": list(episode.repairs),
+    }
+
+
+def episode(row: RowMapping) -> Episode:
+    """Read one episode."""
+    return Episode(
+        fingerprint=row["fingerprint"],
+        labels=row["labels"],
+        annotations=row["annotations"],
+        generator_url=row["generator_url"],
+        starts_at=row["starts_at"],
+        expires_at=row["expires_at"],
+        status=row["status"],
+        ended_at=row["ended_at"],
+        ended_here_at=row["ended_here_at"],
+        revision=row["revision"],
+        repairs=tuple(row["repairs"]),
+    )
+
+
+def page_row(page: Page, created_at: Any) -> dict[str, Any]:
+    """Give the columns of a page that enters the outbox."""
+    return {
+        **asdict(page),
+        "state": "waiting",
+        "attempt": 0,
+        "next_attempt_at": page.due_at,
+        "created_at": created_at,
+    }
+
+
+def page(row: RowMapping) -> Page:
+    """Read a page; its delivery state stays in the row."""
+    return Page(**{name: row[name] for name in _PAGE_FIELDS})
+
+
+def phone(row: RowMapping) -> Phone:
+    """Read what a decision needs to know of a device."""
+    voip = row["voip_token"] is not None and row["voip_trouble"] is None
+    alert = row["alert_token"] is not None and row["alert_trouble"] is None
+    trouble = row["voip_trouble"] or row["alert_trouble"]
+    return Phone(row["name"], row["owner"], voip, alert, enrolled=row["enrolled"], trouble=trouble)

@@ -1,0 +1,219 @@
+"""The ledger's tables. Times are integers: microseconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+metadata: Final = MetaData()
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime as microseconds since 1970: exact, sortable, the same on every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Go in."""
+        del dialect
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Come out."""
+        del dialect
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+def _instant(name: str, *, nullable: bool = True) -> Column[datetime]:
+    return Column(name, Instant, nullable=nullable)
+
+
+meta = Table("meta", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # A digest of (source, receiver, group values): group values can be longer than an index takes.
+    Column("slot", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("receiver", Text, nullable=False),
+    Column("group_values", JSON, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("series", Integer, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("ring", Integer, nullable=False),
+    _instant("due_at"),
+    _instant("wake_at"),
+    _instant("step_ends_at"),
+    Column("reached", Boolean, nullable=False),
+    Column("out", JSON, nullable=False),
+    Column("told", JSON, nullable=False),
+    _instant("opened_at", nullable=False),
+    _instant("acknowledged_at"),
+    Column("acknowledged_by", Text),
+    _instant("resolved_at"),
+    Column("resolution", Text),
+    _instant("unanswered_at"),
+    Column("group_key", Text, nullable=False),
+    Column("external_url", Text, nullable=False),
+    Column("truncated_alerts", BigInteger, nullable=False),
+)
+Index(
+    "one_open_incident_in_each_slot",
+    incidents.c.slot,
+    unique=True,
+    sqlite_where=text("state <> 'resolved'"),
+    postgresql_where=text("state <> 'resolved'"),
+)
+Index("incidents_by_wake", incidents.c.wake_at)
+Index("incidents_by_end", incidents.c.resolved_at)
+
+episodes = Table(
+    "episodes",
+    metadata,
+    Column("incident_id", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("annotations", JSON, nullable=False),
+    Column("generator_url", Text, nullable=False),
+    _instant("starts_at", nullable=False),
+    _instant("expires_at", nullable=False),
+    _instant("ended_at"),
+    _instant("ended_here_at"),
+    Column("revision", Integer, nullable=False),
+    Column("repairs", JSON, nullable=False),
+)
+Index(
+    "open_episodes",
+    episodes.c.source,
+    episodes.c.fingerprint,
+    sqlite_where=text("status = 'firing'"),
+    postgresql_where=text("status = 'firing'"),
+)
+
+pages = Table(
+    "pages",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("incident_id", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("series", Integer, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("ring", Integer, nullable=False),
+    Column("push", Text, nullable=False),
+    Column("interruption_level", Text, nullable=False),
+    _instant("due_at", nullable=False),
+    _instant("expires_at", nullable=False),
+    Column("every", Float, nullable=False),
+    Column("lasts", Float, nullable=False),
+    Column("call_uuid", Text, nullable=False),
+    # waiting -> sending -> settled; back to waiting for another attempt.
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    _instant("next_attempt_at", nullable=False),
+    Column("call_id", Text),
+    # Why nobody wants it any more: a page that is being sent cannot be settled yet.
+    Column("withdrawn", Text),
+    Column("outcome", Text),
+    Column("reason", Text),
+    _instant("created_at", nullable=False),
+    _instant("settled_at"),
+)
+Index(
+    "open_pages",
+    pages.c.next_attempt_at,
+    sqlite_where=text("state <> 'settled'"),
+    postgresql_where=text("state <> 'settled'"),
+)
+Index("pages_by_incident", pages.c.incident_id)
+Index("pages_by_call", pages.c.call_id)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("enrolled", Boolean, nullable=False),
+    Column("topic", Text),
+    Column("environment", Text),
+    Column("voip_token", Text),
+    _instant("voip_registered_at"),
+    # Why a token is not used: unregistered, or quarantined and the reason. None: it is used.
+    Column("voip_trouble", Text),
+    Column("alert_token", Text),
+    _instant("alert_registered_at"),
+    Column("alert_trouble", Text),
+    # The last call that APNs took: when it began, and until when it is live (rule 5).
+    _instant("called_at"),
+    _instant("live_until"),
+    Column("live_call", Text),
+    _instant("removed_at"),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("uuid", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("push", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    # [[incident id, revision], ...]: what an answer acknowledges.
+    Column("carries", JSON, nullable=False),
+    _instant("created_at", nullable=False),
+    _instant("expires_at", nullable=False),
+    _instant("accepted_at"),
+    _instant("received_at"),
+    Column("state", Text, nullable=False),
+)
+Index("calls_by_age", calls.c.created_at)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("call_id", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("receipt", Text, nullable=False),
+    Column("error_code", Integer),
+    Column("at", Text),
+    _instant("received_at", nullable=False),
+)
+
+timeline = Table(
+    "timeline",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("incident_id", Text, nullable=False),
+    _instant("at", nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+Index("timeline_by_incident", timeline.c.incident_id)

@@ -1,0 +1,128 @@
+"""The one writer: what has queued up together is committed together.
+
+A transaction's cost is its fsync; group commit shares it. Where the joint transaction
+fails, each job runs again alone, so that one bad job fails by itself. A job may
+therefore run more than once, and must have no effect but on the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias, TypeVar
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+T = TypeVar("T")
+_Item: TypeAlias = tuple[Callable[[AsyncConnection], Awaitable[Any]], asyncio.Future[Any]]
+
+_TOGETHER: Final = 128
+"""Jobs in one transaction: enough to share the fsync, few enough that none waits long."""
+
+_QUEUE: Final = 1024
+"""Jobs that may wait. Beyond that the bridge is overloaded and says so (503)."""
+
+log = structlog.get_logger()
+
+
+class _JobFailed(Exception):
+    """One job of the batch raised, not the database around it."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class Overloaded(Exception):
+    """More writes are waiting than can be committed soon."""
+
+
+class Writer:
+    """Runs jobs in order, several to a transaction."""
+
+    def __init__(self, engine: AsyncEngine, on_commit: Callable[[], None]) -> None:
+        self._engine = engine
+        self._on_commit = on_commit
+        self._queue: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def working(self) -> bool:
+        """Whether the task that commits is alive."""
+        return self._task is not None and not self._task.done()
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs have queued up."""
+        return self._queue.qsize()
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._task = asyncio.create_task(self._run(), name="store-writer")
+
+    async def stop(self) -> None:
+        """Commit what has queued up, then stop."""
+        await self._queue.join()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def submit(self, job: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run `job` in a transaction and return its result once that is committed.
+
+        Raises Overloaded when the queue is full, or whatever the job or the commit raised.
+        """
+        if not self.working:
+            raise Overloaded("the store is not working")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait((job, future))
+        except asyncio.QueueFull:
+            raise Overloaded(f"{_QUEUE} writes are waiting") from None
+        # Shielded: a caller that goes away does not undo what may be in the transaction already.
+        return await asyncio.shield(future)
+
+    async def _run(self) -> None:
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _TOGETHER and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            try:
+                await self._commit(batch)
+            finally:
+                for _ in batch:
+                    self._queue.task_done()
+
+    async def _commit(self, batch: list[_Item]) -> None:
+        try:
+            await self._together(batch)
+        except _JobFailed as failed:
+            if len(batch) == 1:
+                _fail(batch, failed.error)
+                return
+            log.warning("a joint transaction failed", jobs=len(batch), error=repr(failed.error))
+            for item in batch:
+                await self._commit([item])
+        except Exception as error:  # noqa: BLE001 - BEGIN or COMMIT failed: locked, or the disk is full
+            # Not one by one: each would wait for the same lock again.
+            _fail(batch, error)
+
+    async def _together(self, batch: list[_Item]) -> None:
+        async with self._engine.begin() as connection:
+            try:
+                results = [await job(connection) for job, _ in batch]
+            except Exception as error:
+                raise _JobFailed(error) from error
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+        self._on_commit()
+
+
+def _fail(batch: list[_Item], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # a caller that went away must not leave it "never retrieved"
