@@ -96,12 +96,10 @@ class _Control:
         return web.json_response([_call(call) for call in self._named(request).calls.items])
 
     async def answer(self, request: web.Request) -> web.Response:
-        wish = await _body(request)
-        return web.json_response(_call(self._named(request).answer(wish.get("call"))))
+        return web.json_response(_call(self._named(request).answer(await _call_uuid(request))))
 
     async def decline(self, request: web.Request) -> web.Response:
-        wish = await _body(request)
-        return web.json_response(_call(self._named(request).decline(wish.get("call"))))
+        return web.json_response(_call(self._named(request).decline(await _call_uuid(request))))
 
     async def script(self, request: web.Request) -> web.Response:
         """Take one answer or a list of them; each may say `times`."""
@@ -175,6 +173,13 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("the body is a JSON object")  # noqa: TRY004 - one error for the interface
     return value
+
+
+async def _call_uuid(request: web.Request) -> str | None:
+    wanted = (await _body(request)).get("call")
+    if wanted is not None and not isinstance(wanted, str):
+        raise ValueError(f"call is the UUID of a call, not {wanted!r}")
+    return wanted
 
 
 def _settings(wish: Mapping[str, Any]) -> dict[str, Any]:
