@@ -34,7 +34,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One open page as the outbox holds it: `attempt` counts the claims so far, `call_id` binds it for good."""
+    """An open page of the outbox: `attempt` counts its claims so far, `call_id` binds it for good."""
 
     page: Page
     attempt: int = 0
@@ -102,7 +102,7 @@ def plan(
 
 
 def _travel_key(line: Line) -> tuple[str, str, datetime, str]:
-    """What may travel together: calls with calls, notifications with notifications, quiet ones with quiet ones."""
+    """What may travel together: calls, notifications, and quiet notifications, each with its like."""
     page = line.page
     kind = page.kind if page.kind in {"webhook", "resolved"} else page.push
     return (page.target, kind, page.due_at, page.id)

@@ -33,13 +33,13 @@ Decide: TypeAlias = Callable[[tuple[Incident, ...], tuple[Phone, ...], datetime]
 
 
 class Store:
-    """The open ledger. `on_commit` hooks are called after each commit, to wake the loops."""
+    """The open ledger. `on_change` hooks run after a commit that gave the loops something to do."""
 
     def __init__(self, reader: AsyncEngine, writer: Writer, now: Callable[[], datetime]) -> None:
         self._reader = reader
         self._writer = writer
         self._now = now
-        self.on_commit: list[Callable[[], None]] = []
+        self.on_change: list[Callable[[], None]] = []
 
     @property
     def working(self) -> bool:
@@ -66,12 +66,17 @@ class Store:
         return await self.write(job)
 
     async def write(self, job: Callable[[Tx], Awaitable[T]]) -> T:
-        """Run a job in a transaction; its result is returned once that is committed. Raises as `update` does."""
+        """Run a job in a transaction, and return its result once that is committed. Raises as `update`."""
 
-        async def run(connection: AsyncConnection) -> T:
-            return await job(Tx(connection, self._now()))
+        async def run(connection: AsyncConnection) -> tuple[T, bool]:
+            tx = Tx(connection, self._now())
+            return await job(tx), tx.changed
 
-        return await self._writer.submit(run)
+        result, changed = await self._writer.submit(run)
+        if changed:
+            for hook in self.on_change:
+                hook()
+        return result
 
     async def read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run a query beside the writer, over what is committed."""
@@ -83,10 +88,6 @@ class Store:
         now = self._now()
         return await self.read(lambda connection: queries.stats(connection, now))
 
-    def _committed(self) -> None:
-        for hook in self.on_commit:
-            hook()
-
 
 async def open_store(stack: AsyncExitStack, url: str, now: Callable[[], datetime]) -> Store:
     """Lock, migrate and open the ledger; `stack` unwinds it. Raises StoreError."""
@@ -96,7 +97,7 @@ async def open_store(stack: AsyncExitStack, url: str, now: Callable[[], datetime
     reader, writing = engine.open_engine(path, writer=False), engine.open_engine(path, writer=True)
     stack.push_async_callback(reader.dispose)
     stack.push_async_callback(writing.dispose)
-    writer = Writer(writing, store._committed)  # noqa: SLF001 - the two are one thing
+    writer = Writer(writing)
     store = Store(reader, writer, now)
     writer.start()
     stack.push_async_callback(writer.stop)

@@ -76,7 +76,7 @@ def _token(push: PushKind, device: Device, now: datetime) -> dict[str, Any]:
 async def mark_trouble(
     connection: AsyncConnection, name: str, push: PushKind, token: str, trouble: str, since: datetime | None
 ) -> bool:
-    """Set a token aside. False where it is not that token any more, or was registered after `since` (a 410's time)."""
+    """Set a token aside; False where it has changed, or was registered after `since` (a 410's time)."""
     of = devices.c
     where = (of.name == name) & (of[f"{push}_token"] == token) & of[f"{push}_trouble"].is_(None)
     if since is not None:

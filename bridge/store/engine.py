@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -89,4 +88,4 @@ def open_engine(path: Path, *, writer: bool) -> AsyncEngine:
 
 def file_size(path: Path) -> int:
     """Bytes that the ledger and its log take on disk."""
-    return sum(os.stat(p).st_size for p in (path, path.with_name(path.name + "-wal")) if p.exists())
+    return sum(p.stat().st_size for p in (path, path.with_name(path.name + "-wal")) if p.exists())

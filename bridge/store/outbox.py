@@ -33,6 +33,7 @@ class Settled:
     page: Page
     outcome: str
     reason: str | None
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +78,14 @@ def _swept(row: RowMapping) -> Settled:
     if row["withdrawn"] is not None:
         return Settled(rows.page(row), "withdrawn", row["withdrawn"])
     tried = row["reason"] or ("its phone was busy" if row["attempt"] == 0 else "no answer in time")
-    return Settled(rows.page(row), "expired", tried)
+    return Settled(rows.page(row), "expired", tried, row["attempt"])
 
 
 async def _settle_late(
     connection: AsyncConnection, late: Iterable[Line], now: datetime
 ) -> tuple[Settled, ...]:
-    settled = [
-        Settled(line.page, "expired", "the call's deadline passed before it was accepted") for line in late
-    ]
+    why = "the call's deadline passed before it was accepted"
+    settled = [Settled(line.page, "expired", why, line.attempt) for line in late]
     for item in settled:
         await _write(connection, item, now)
     return tuple(settled)
@@ -100,7 +100,7 @@ async def _write(connection: AsyncConnection, item: Settled, now: datetime) -> N
 
 
 async def _handsets(connection: AsyncConnection) -> dict[str, Handset]:
-    """Say of each device whether a call is live on it, or on its way to it (claimed, or waiting to be repeated)."""
+    """Say of each device what its last call was, and whether one is on its way (sent, or to be repeated)."""
     bound = _OPEN & (pages.c.push == "voip") & pages.c.call_id.is_not(None)
     sending = set((await connection.execute(select(pages.c.target).where(bound).distinct())).scalars())
     found = await connection.execute(select(devices.c.name, devices.c.called_at, devices.c.live_until))
@@ -162,7 +162,7 @@ def _call_row(call: Call) -> dict[str, Any]:
 async def settle(
     connection: AsyncConnection, bundle: Bundle, outcome: str, reason: str | None, now: datetime
 ) -> tuple[Page, ...]:
-    """Record the outcome of one send. Gives the pages it counts for: not those that another claim has taken."""
+    """Record the outcome of one send, for its pages that no other claim has taken: they are returned."""
     mine = await _still_mine(connection, bundle)
     for page in mine:
         await _write(connection, Settled(page, outcome, reason), now)

@@ -39,6 +39,7 @@ class Tx:
     def __init__(self, connection: AsyncConnection, now: datetime) -> None:
         self.connection = connection
         self.now = now
+        self.changed = False
         self._loaded: dict[str, Incident] = {}
 
     async def incidents(self, scope: Scope) -> tuple[Incident, ...]:
@@ -68,6 +69,7 @@ class Tx:
             await self._apply(change)
 
     async def _apply(self, change: Change) -> None:
+        self.changed = True
         incident = change.incident
         before = self._loaded.get(incident.id)
         await self._write_incident(before, incident)
@@ -116,6 +118,7 @@ class Tx:
         for chunk in _chunks([page.id for page in new]):
             known |= await self._ids(pages.c.id, pages.c.id.in_(chunk))
         fresh = [rows.page_row(page, self.now) for page in new if page.id not in known]
+        self.changed = True
         if fresh:
             await self.connection.execute(pages.insert(), fresh)
 

@@ -41,9 +41,8 @@ class Overloaded(Exception):
 class Writer:
     """Runs jobs in order, several to a transaction."""
 
-    def __init__(self, engine: AsyncEngine, on_commit: Callable[[], None]) -> None:
+    def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._on_commit = on_commit
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
         self._task: asyncio.Task[None] | None = None
 
@@ -118,7 +117,6 @@ class Writer:
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
-        self._on_commit()
 
 
 def _fail(batch: list[_Item], error: Exception) -> None:

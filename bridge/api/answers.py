@@ -1,0 +1,63 @@
+"""Answers in JSON that say what is wrong and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from sqlalchemy.exc import SQLAlchemyError
+
+from bridge.store import Overloaded
+
+log = structlog.get_logger()
+
+
+def answer(data: Any, status: int = 200) -> web.Response:
+    """Answer with JSON."""
+    return web.Response(body=orjson.dumps(data), status=status, content_type="application/json")
+
+
+def problem(status: int, error: str, hint: str = "") -> web.Response:
+    """Answer `{"error": ..., "hint": ...}`."""
+    return answer({"error": error, "hint": hint} if hint else {"error": error}, status)
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn what handlers raise into JSON; what cannot be committed is 503, which Alertmanager retries."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        response = problem(error.status, error.text or error.reason)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except (Overloaded, SQLAlchemyError) as error:
+        log.error("not committed", path=request.path, error=_short(error))  # noqa: TRY400 - the text says it
+        return problem(503, "this could not be committed; try again", _short(error))
+
+
+def _short(error: Exception) -> str:
+    """The database's own words, without the statement and its values."""
+    return str(getattr(error, "orig", None) or error)
+
+
+class TooLarge(Exception):
+    """The body is over the limit."""
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Read a body of at most `limit` bytes, also after decompression. Raises TooLarge."""
+    if (request.content_length or 0) > limit:
+        raise TooLarge
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge
+    return bytes(body)

@@ -1,0 +1,56 @@
+"""The management API behind `pushkit-bridge incidents`: list, show, acknowledge."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aiohttp import web
+
+from bridge.api.answers import answer, problem
+from bridge.desk import Desk
+from bridge.store import queries
+from bridge.web import identity
+
+_LIMIT = 1000
+
+
+class Management:
+    """Incidents for operators."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[web.RouteDef]:
+        """Give the routes."""
+        return [
+            web.get("/api/v1/incidents", self.list),
+            web.get("/api/v1/incidents/{id}", self.show),
+            web.post("/api/v1/incidents/{id}/acknowledge", self.acknowledge),
+        ]
+
+    async def list(self, request: web.Request) -> web.Response:
+        """List the open incidents, newest first; ?all=true: the closed ones too; ?limit=N, at most 1,000."""
+        try:
+            limit = min(int(request.query.get("limit", "100")), _LIMIT)
+        except ValueError:
+            return problem(400, "limit is not a number")
+        closed = request.query.get("all", "false") == "true"
+        query = partial(queries.list_incidents, closed=closed, limit=limit)
+        return answer({"incidents": await self._desk.store.read(query)})
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Tell one incident's whole story."""
+        wanted = request.match_info["id"]
+        found = await self._desk.store.read(partial(queries.show_incident, incident_id=wanted))
+        return answer(found) if found is not None else _no_such(wanted)
+
+    async def acknowledge(self, request: web.Request) -> web.Response:
+        """Acknowledge, by who the credentials say, or ?by=NAME where nobody had to say who they are."""
+        wanted = request.match_info["id"]
+        by = identity(request).name or request.query.get("by") or "an operator"
+        incident = await self._desk.acknowledge(wanted, by[:200])
+        return answer(queries.summary(incident)) if incident is not None else _no_such(wanted)
+
+
+def _no_such(wanted: str) -> web.Response:
+    return problem(404, f"there is no incident {wanted[:100]!r}", "GET /api/v1/incidents lists them")

@@ -1,0 +1,68 @@
+"""/-/healthy, /-/ready, /-/reload and /metrics, as Alertmanager has them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from bridge.api.answers import answer, problem
+from bridge.config import ConfigError
+from bridge.telemetry import Metrics
+
+
+class Operations:
+    """What an operator, a probe and Prometheus ask.
+
+    `unready` gives the reasons why the bridge cannot do its work now; `reload` swaps the
+    configuration and raises ConfigError; `observe` brings the gauges up to date.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        unready: Callable[[], Awaitable[list[str]]],
+        reload: Callable[[], Awaitable[None]],
+        observe: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._metrics = metrics
+        self._unready = unready
+        self._reload = reload
+        self._observe = observe
+
+    def routes(self) -> list[web.RouteDef]:
+        """Give the routes."""
+        return [
+            web.get("/-/healthy", self.healthy),
+            web.get("/-/ready", self.ready),
+            web.post("/-/reload", self.reload),
+            web.get("/metrics", self.metrics),
+        ]
+
+    async def healthy(self, _: web.Request) -> web.Response:
+        """Say that the process answers."""
+        return web.Response(text="OK")
+
+    async def ready(self, _: web.Request) -> web.Response:
+        """Say whether the store and the loops work: 503 with the reasons where they do not."""
+        reasons = await self._unready()
+        if reasons:
+            return problem(503, "; ".join(reasons))
+        return web.Response(text="OK")
+
+    async def reload(self, _: web.Request) -> web.Response:
+        """Swap the configuration; a bad file answers 500 with every problem, and the old one stays."""
+        try:
+            await self._reload()
+        except ConfigError as error:
+            return answer(
+                {"error": "the configuration was not reloaded", "problems": str(error).splitlines()}, 500
+            )
+        return web.Response(text="OK")
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """Give the metrics in Prometheus' text format."""
+        await self._observe()
+        body = generate_latest(self._metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,106 @@
+"""POST /webhook and POST /webhook/{source}: committed, then 200."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from bridge import alerts
+from bridge.api.answers import TooLarge, answer, problem, read_body
+from bridge.config import Settings
+from bridge.desk import Desk, brief
+
+log = structlog.get_logger()
+
+DEFAULT_SOURCE: Final = "default"
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
+
+class Webhook:
+    """Takes Alertmanager's message, version 4."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> list[web.RouteDef]:
+        """Give the routes of the two forms."""
+        return [web.post("/webhook", self.post), web.post("/webhook/{source}", self.post)]
+
+    async def post(self, request: web.Request) -> web.StreamResponse:
+        """Answer 200 once everything is committed; 400, 404, 413 for what can never succeed; 503 else."""
+        now = self._desk.clock.now
+        began = now()
+        source = request.match_info.get("source", DEFAULT_SOURCE)
+        known = known_source(self._desk.settings, source)
+        label = source if known is None else "unknown"
+        try:
+            response = known or await self._take(request, source)
+            status = response.status
+        except Exception:
+            status = 503
+            raise
+        finally:
+            self._desk.metrics.webhooks.labels(label, str(status)).inc()
+            self._desk.metrics.webhook_seconds.observe((now() - began).total_seconds())
+        if known is not None:
+            await self._desk.alarm(
+                "PushkitBridgeWebhookRefused",
+                {"reason": "unknown source", "code": "404"},
+                f"A webhook was sent to a source that is not configured: {source[:100]}",
+            )
+        return response
+
+    async def _take(self, request: web.Request, source: str) -> web.Response:
+        limit = self._desk.settings.max_body_size
+        try:
+            body = await read_body(request, limit)
+        except TooLarge:
+            log.error("webhook refused", source=source, code=413, limit=limit)  # noqa: TRY400
+            await self._desk.alarm(
+                "PushkitBridgeWebhookRefused",
+                {"source": source, "code": "413"},
+                f"A webhook for {source} is larger than max_body_size ({limit} bytes): its alerts are lost",
+            )
+            hint = "raise max_body_size, or set max_alerts in Alertmanager's webhook_config"
+            return problem(413, f"the body is larger than {limit} bytes", hint)
+        try:
+            notification = alerts.parse(body, source, self._desk.clock.now())
+        except alerts.NotAnAlertmanagerMessage as error:
+            log.error("webhook refused", source=source, code=400, error=str(error))  # noqa: TRY400
+            return problem(400, str(error))
+        changes = await self._desk.receive(notification)
+        self._count(notification)
+        done = brief(changes)
+        log.info(
+            "webhook",
+            source=source,
+            group_key=notification.group_key,
+            alerts=len(notification.alerts),
+            **done,
+        )
+        return answer({"status": "ok", **done})
+
+    def _count(self, notification: alerts.Notification) -> None:
+        for alert in notification.alerts:
+            status = "firing" if alert.firing else "resolved"
+            self._desk.metrics.alerts.labels(notification.source, status).inc()
+            if alert.repairs:
+                self._desk.metrics.repaired.labels(notification.source).inc()
+                log.warning("broken alert repaired", fingerprint=alert.fingerprint, repairs=alert.repairs)
+
+
+def known_source(settings: Settings, source: str) -> web.Response | None:
+    """Give None for a source that may send, else the answer that says why not."""
+    if source in settings.sources or source == DEFAULT_SOURCE:
+        return None
+    if not _NAME.fullmatch(source) or source == alerts.INTERNAL_SOURCE:
+        return problem(404, f"{source[:100]!r} cannot be a source", "use letters, digits, '_', '.' and '-'")
+    if not settings.sources:
+        return None
+    close = difflib.get_close_matches(source, [*settings.sources, DEFAULT_SOURCE], n=1)
+    hint = f"did you mean /webhook/{close[0]}?" if close else "add it under sources: in the configuration"
+    return problem(404, f"there is no source {source!r}", hint)

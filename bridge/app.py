@@ -1,0 +1,357 @@
+"""The composition root: what is built from what, and in which order it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from bridge.api.answers import errors
+from bridge.api.management import Management
+from bridge.api.operations import Operations
+from bridge.api.phone import PhoneApi, receipt_token
+from bridge.api.webhook import Webhook
+from bridge.apns import Transport
+from bridge.clock import Clock
+from bridge.config import ApnsSettings, ConfigError, Problem, Secret, Settings, load
+from bridge.desk import Desk
+from bridge.escalator import Escalator
+from bridge.heartbeat import Heartbeat
+from bridge.outgoing import Outgoing
+from bridge.pushes import Environment
+from bridge.sender import Phones, Sender
+from bridge.store import Tx, devices, open_store, secret
+from bridge.store.devices import Device
+from bridge.telemetry import Metrics
+from bridge.web import Refused, WebConfig, listen, protect
+
+log = structlog.get_logger()
+
+_DRAIN: Final = 10.0
+"""Seconds that requests and pushes in flight have to end at a stop; the ledger keeps the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The flags of `serve`."""
+
+    config_file: Path
+    web_listen: Sequence[str] = (":9095",)
+    web_config_file: Path | None = None
+    phone_listen: str = ":9096"
+    phone_external_url: str | None = None
+    heartbeat_url: str | None = None
+
+
+@dataclass(slots=True)
+class Bound:
+    """Where the listeners are: filled in when they are bound, port 0 included."""
+
+    web: list[str] = field(default_factory=list)
+    phone: str = ""
+
+
+class Bridge:
+    """A running bridge. Use it as an async context manager; it stops backwards from how it started."""
+
+    def __init__(
+        self, options: Options, settings: Settings | None = None, clock: Clock | None = None
+    ) -> None:
+        self.options = options
+        self.settings = settings or load(options.config_file)
+        self.web_config = WebConfig.load(options.web_config_file)
+        self.clock = clock or Clock()
+        self.metrics = Metrics()
+        self.bound = Bound()
+        self.failed = asyncio.Event()
+        self._stack = AsyncExitStack()
+        self._reloading = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Start: store, APNs, loops, listeners. Raises StoreError, ConfigError or OSError."""
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop: no new requests, pushes in flight settle, the rest stays in the ledger."""
+        await self._stack.aclose()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        self.store = await open_store(stack, self.settings.storage.url, self.clock.now)
+        self.desk = Desk(self.store, self.settings, self.clock, self.metrics)
+        await self._sync_devices(self.settings)
+        key = await secret(self.store)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        self.transport = _transport(self.settings)
+        stack.push_async_callback(self._close_transport)
+        await self.transport.start(_environments(self.settings))
+        phone_runner = await self._phone_listener(stack, key)
+        phones = Phones(
+            self.options.phone_external_url or self.bound.phone, lambda call_id: receipt_token(key, call_id)
+        )
+        self.sender = Sender(
+            self.desk, lambda: self.transport, phones, Outgoing(session), self.clock, self.metrics
+        )
+        self.escalator = Escalator(self.desk, self.clock)
+        self.store.on_change += [self.sender.wake, self.escalator.wake]
+        self._reloaded(ok=True)
+        stack.push_async_callback(self.sender.drain)
+        await self._loop(stack, "sender", self.sender.run())
+        await self._loop(stack, "escalator", self.escalator.run())
+        if self.options.heartbeat_url:
+            beat = Heartbeat(self.options.heartbeat_url, session, self.deaf, self.clock, self.metrics)
+            await self._loop(stack, "heartbeat", beat.run())
+        # Pushed last, unwound first: nothing new comes in while the rest stops.
+        stack.push_async_callback(phone_runner.cleanup)
+        await self._web_listener(stack)
+        log.info(
+            "started", web=self.bound.web, phone=self.bound.phone, apns=self.settings.apns.url or "Apple"
+        )
+
+    async def _loop(self, stack: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run a loop until the bridge stops; if it dies by itself the program ends: better than deaf."""
+        task = asyncio.create_task(work, name=name)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                log.critical("a loop died", loop=name, error=repr(task.exception()))
+                self.failed.set()
+
+        task.add_done_callback(ended)
+
+        async def stop() -> None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+        stack.push_async_callback(stop)
+
+    # --- listeners ---
+
+    async def _web_listener(self, stack: AsyncExitStack) -> None:
+        app = web.Application(middlewares=[errors])
+        protect(
+            app,
+            self.web_config,
+            exempt={"/-/healthy", "/-/ready"},
+            override=self._source_credentials,
+            on_refused=self._refused,
+        )
+        self.web_config.on_reload = lambda error: self.metrics.web_reload_ok.set(error is None)
+        self.metrics.web_reload_ok.set(1)
+        operations = Operations(self.metrics, self.unready, self.reload, self._observe)
+        app.add_routes([*Webhook(self.desk).routes(), *operations.routes(), *Management(self.desk).routes()])
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        context = self.web_config.ssl_context()
+        for text in self.options.web_listen:
+            address = listen(text)
+            site = web.TCPSite(runner, address.host, address.port, ssl_context=context)
+            await site.start()
+            self.bound.web.append(_url(site, "https" if context else "http"))
+
+    async def _phone_listener(self, stack: AsyncExitStack, key: bytes) -> web.AppRunner:
+        app = web.Application(middlewares=[errors])
+        app.add_routes(PhoneApi(self.desk, key).routes())
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        address = listen(self.options.phone_listen)
+        site = web.TCPSite(runner, address.host, address.port)
+        await site.start()
+        self.bound.phone = _url(site, "http")
+        return runner
+
+    def _source_credentials(self, request: web.Request) -> Secret | None:
+        source = self.desk.settings.sources.get(request.match_info.get("source", ""))
+        return source.credentials if source is not None else None
+
+    async def _refused(self, request: web.Request, refused: Refused) -> None:
+        """Rule 7: an Alertmanager with wrong credentials loses its alerts; somebody must know."""
+        if refused.status != 401 or not request.path.startswith("/webhook"):
+            return
+        source = request.match_info.get("source", "default")
+        known = source if source in self.desk.settings.sources else "default"
+        self.metrics.webhooks.labels(known, "401").inc()
+        await self.desk.alarm(
+            "PushkitBridgeWebhookRefused",
+            {"source": known, "code": "401"},
+            f"A webhook for {known} came with wrong credentials ({refused.error}): if it was Alertmanager's, "
+            "its alerts are lost",
+        )
+
+    # --- how it is ---
+
+    async def unready(self) -> list[str]:
+        """Give the reasons why the bridge cannot do its work; none: it is ready."""
+        reasons = []
+        if not self.store.working:
+            reasons.append("the store is not working")
+        if not self.sender.healthy:
+            reasons.append("the outbox cannot be worked on")
+        if not self.escalator.healthy:
+            reasons.append("incidents cannot be advanced")
+        return reasons
+
+    async def deaf(self) -> list[str]:
+        """Give the reasons to withhold the sign of life (rule 12)."""
+        reasons = await self.unready()
+        stats = await self.store.stats()
+        if stats.overdue:
+            reasons.append(f"{stats.overdue} pages are overdue without an outcome")
+        if self.sender.misconfigured:
+            reasons.append(f"APNs refuses every push: {self.sender.misconfigured}")
+        elif not self.transport.usable:
+            reasons.append(f"APNs cannot be used: {self.transport.last_error or 'no connection'}")
+        return reasons
+
+    async def _observe(self) -> None:
+        """Bring the gauges up to date."""
+        stats, now, metrics = await self.store.stats(), self.clock.now(), self.metrics
+        for state, count in stats.pages.items():
+            metrics.pages.labels(state).set(count)
+        for state, count in stats.incidents.items():
+            metrics.incidents.labels(state).set(count)
+        metrics.unanswered.set(stats.unanswered)
+        metrics.overdue.set(stats.overdue)
+        metrics.oldest.set(max((now - stats.oldest).total_seconds(), 0) if stats.oldest else 0)
+        metrics.troubled.clear()
+        for device, reason in stats.troubled.items():
+            metrics.troubled.labels(device, reason).set(1)
+        metrics.connections.set(self.transport.open_connections)
+        metrics.apns_usable.set(self.transport.usable and not self.sender.misconfigured)
+        metrics.token_age.set(self.transport.token_age(time.time()) or 0)
+        metrics.clock_drift.set(self.clock.drift())
+
+    # --- reload ---
+
+    async def reload(self) -> None:
+        """Read the configuration and swap it as one. Raises ConfigError; then the old one stays."""
+        async with self._reloading:
+            try:
+                await self._reload()
+            except ConfigError as error:
+                self._reloaded(ok=False)
+                log.error("configuration not reloaded", problems=str(error).splitlines())  # noqa: TRY400
+                raise
+
+    async def _reload(self) -> None:
+        new = await asyncio.to_thread(load, self.options.config_file)
+        if new.storage.url != self.settings.storage.url:
+            where = Problem(str(self.options.config_file), 1, 1, "storage.url", "a change takes a restart")
+            raise ConfigError([where])
+        self.web_config.reload()
+        if new.apns != self.settings.apns:
+            before, self.transport = self.transport, _transport(new)
+            self._close_later(before)
+            await self.transport.start(_environments(new))
+        self.settings = self.desk.settings = new
+        self.sender.configure()
+        self.sender.misconfigured = None
+        await self._sync_devices(new)
+        self._reloaded(ok=True)
+        self.sender.wake()
+        log.info("configuration reloaded", file=str(self.options.config_file))
+
+    def _reloaded(self, *, ok: bool) -> None:
+        self.metrics.reload_ok.set(ok)
+        if ok:
+            self.metrics.reload_time.set(time.time())
+
+    async def _sync_devices(self, settings: Settings) -> None:
+        wanted = [_device(settings, name) for name in settings.devices]
+
+        async def job(tx: Tx) -> None:
+            await devices.sync(tx.connection, wanted, tx.now)
+
+        await self.store.write(job)
+
+    def _close_later(self, transport: Transport) -> None:
+        """Let the pushes that an old transport still has under way end, without holding up the reload."""
+        task = asyncio.create_task(transport.close(_DRAIN))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close_transport(self) -> None:
+        await self.transport.close(_DRAIN)
+        await asyncio.gather(*self._closing)
+
+
+def _transport(settings: Settings) -> Transport:
+    """Build the transport. Raises ConfigError for what only the transport can judge."""
+    apns = settings.apns
+    ca_file = None if apns.ca_file is None else str(apns.ca_file)
+    proxy = None if apns.proxy is None else apns.proxy.reveal()
+    try:
+        if apns.key is None:
+            return Transport.with_certificate(
+                certificate_file=_certificate(apns),
+                topic=apns.topic,
+                url=apns.url,
+                ca_file=ca_file,
+                proxy=proxy,
+            )
+        return Transport.with_key(
+            key_pem=apns.key.reveal(),
+            key_id=apns.key_id or "",
+            team_id=apns.team_id or "",
+            topic=apns.topic,
+            url=apns.url,
+            ca_file=ca_file,
+            proxy=proxy,
+        )
+    except (ValueError, OSError) as error:
+        raise ConfigError([Problem(str(settings.path), 1, 1, "apns", str(error))]) from None
+
+
+def _certificate(apns: ApnsSettings) -> str:
+    """Give one file with certificate and key, as aioapns wants it.
+
+    Two files, as a Kubernetes TLS secret has them, are joined in memory, never on a disk. The
+    descriptor stays open: the path is read again whenever another environment connects.
+    """
+    if apns.certificate_key_file is None:
+        return str(apns.certificate_file)
+    joined = os.memfd_create("certificate")
+    for part in (apns.certificate_file, apns.certificate_key_file):
+        os.write(joined, part.read_bytes() + b"\n" if part else b"")
+    return f"/proc/self/fd/{joined}"
+
+
+def _environments(settings: Settings) -> set[Environment]:
+    return {settings.apns.environment} | {
+        device.environment for device in settings.devices.values() if device.environment is not None
+    }
+
+
+def _device(settings: Settings, name: str) -> Device:
+    wish = settings.devices[name]
+    return Device(
+        name=name,
+        owner=wish.owner,
+        topic=wish.topic or settings.apns.topic,
+        environment=wish.environment or settings.apns.environment,
+        voip_token=None if wish.voip_token is None else wish.voip_token.reveal(),
+        alert_token=None if wish.alert_token is None else wish.alert_token.reveal(),
+    )
+
+
+def _url(site: web.TCPSite, scheme: str) -> str:
+    server = site._server  # noqa: SLF001 - aiohttp gives the bound port in no other way for port 0
+    host, port = server.sockets[0].getsockname()[:2]  # type: ignore[union-attr]
+    if host in {"0.0.0.0", "::"}:
+        host = "127.0.0.1"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

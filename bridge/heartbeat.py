@@ -1,0 +1,62 @@
+"""The bridge's own sign of life: an outside service notices when it stops (rule 12)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final
+
+import aiohttp
+import structlog
+
+from bridge.clock import Clock
+from bridge.telemetry import Metrics
+
+log = structlog.get_logger()
+
+_EVERY: Final = timedelta(minutes=1)
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
+
+
+class Heartbeat:
+    """GETs `url` each minute, as healthchecks.io takes it, unless `reasons` gives reasons not to."""
+
+    def __init__(
+        self,
+        url: str,
+        session: aiohttp.ClientSession,
+        reasons: Callable[[], Awaitable[list[str]]],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._url = url
+        self._session = session
+        self._reasons = reasons
+        self._clock = clock
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        never = asyncio.Event()
+        while True:
+            await self.beat()
+            await self._clock.wait(never, self._clock.now() + _EVERY)
+
+    async def beat(self) -> None:
+        """Ping once, or withhold the ping and say why. Raises nothing."""
+        try:
+            reasons = await self._reasons()
+        except Exception as error:  # noqa: BLE001 - a ledger that cannot be read is the best reason
+            reasons = [repr(error)]
+        if reasons:
+            self._metrics.heartbeat.labels("withheld").inc()
+            log.error("heartbeat withheld", reasons=reasons)
+            return
+        try:
+            async with self._session.get(self._url, timeout=_TIMEOUT) as response:
+                outcome = "sent" if response.status < 400 else "failed"
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            outcome = "failed"
+            log.warning("heartbeat failed", error=type(error).__name__)
+        self._metrics.heartbeat.labels(outcome).inc()

@@ -1,0 +1,359 @@
+"""The loop that empties the outbox: claim what is due, render, send, settle.
+
+The ledger owns every retry; nothing here remembers a page beyond one attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from bridge import escalation
+from bridge.bundles import Bundle, Call, Line
+from bridge.clock import Clock
+from bridge.desk import Desk, fail_over
+from bridge.incidents import Change, Incident, Page, fallback
+from bridge.outgoing import Outgoing
+from bridge.payloads import Renderer, Shown, outgoing_webhook
+from bridge.pushes import (
+    Accepted,
+    Misconfigured,
+    Outcome,
+    PushRequest,
+    Quarantined,
+    Rejected,
+    Retryable,
+    Unregistered,
+    mask,
+)
+from bridge.store import Scope, Tx, devices, outbox
+from bridge.store.devices import Device
+from bridge.store.tx import load_incidents
+from bridge.telemetry import Metrics
+
+log = structlog.get_logger()
+
+_POLL: Final = timedelta(seconds=1)
+"""A poll stands behind the wake-up: a page that waits for its phone has no event of its own."""
+
+_PUSH_TIMEOUT: Final = 5.0
+"""Seconds for one attempt: short, so that a ring of 30 s has several."""
+
+_LEASE: Final = timedelta(seconds=15)
+"""How long a claim holds: longer than any attempt, webhooks included."""
+
+_IN_FLIGHT: Final = 512
+"""Sends at once. APNs' own limit is 1,000 streams a connection."""
+
+_NEVER_STORED: Final = timedelta(seconds=10)
+"""Apple: for VoIP an expiration of 0 or a few seconds. The payload carries the real deadline."""
+
+
+class Apns(Protocol):
+    """The transport's one seam."""
+
+    async def send(self, request: PushRequest) -> Outcome: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Phones:
+    """How a phone reaches us: the phones' listener, and the token that lets it post receipts for one call."""
+
+    external_url: str | None
+    token: Callable[[str], str]
+
+    def shown(self, call: Call) -> Shown:
+        """Say what the payload says of the call itself."""
+        url = self.external_url and f"{self.external_url.rstrip('/')}/api/v1/calls/{call.id}/receipts"
+        token = self.token(call.id) if url else None
+        return Shown(call.id, call.uuid, call.expires_at, url, token)
+
+
+class Sender:
+    """Claims, sends, settles. `healthy` is False while the last round failed."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        apns: Callable[[], Apns],
+        phones: Phones,
+        outgoing: Outgoing,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._desk = desk
+        self._store = desk.store
+        self._apns = apns
+        self._phones = phones
+        self._outgoing = outgoing
+        self._clock = clock
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self.healthy = True
+        self.misconfigured: str | None = None
+        self._renderer = Renderer()
+        self.configure()
+
+    def configure(self) -> None:
+        """Take the templates of the present settings."""
+        templates = self._desk.settings.templates
+        self._renderer = Renderer(
+            templates.caller_name, templates.reason, lambda text: log.warning("template", problem=text)
+        )
+
+    def wake(self) -> None:
+        """Look at the outbox now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Go round until cancelled. An error is logged and tried again: this loop does not die."""
+        while True:
+            try:
+                await self.tick()
+                due = await self._store.read(outbox.next_due)
+                self.healthy = True
+            except Exception:
+                self.healthy = False
+                due = None
+                log.exception("the outbox cannot be worked on")
+            now = self._clock.now()
+            until = now + _POLL if due is None or due <= now else min(due, now + _POLL)
+            await self._clock.wait(self._wake, until)
+            self._wake.clear()
+
+    async def tick(self) -> None:
+        """Claim once, and start the sends. Raises what the store raises."""
+        due = await self._store.read(outbox.next_due)
+        if due is None or due > self._clock.now() or len(self._tasks) >= _IN_FLIGHT:
+            return
+        claim = await self._store.write(self._claim)
+        for item in claim.settled:
+            self._tell(item.page, item.outcome, item.reason)
+        for bundle in claim.bundles:
+            task = asyncio.create_task(self._deliver(bundle), name=f"send {bundle.lines[0].page.id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def drain(self) -> None:
+        """Wait until every send under way is settled."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _claim(self, tx: Tx) -> outbox.Claim:
+        claim = await outbox.claim(tx.connection, tx.now, _LEASE, self._desk.settings.quiet_gap)
+        phones = {phone.name: phone for phone in await tx.phones()} if claim.settled else {}
+        for item in claim.settled:
+            # The call was tried and never taken; a notification may still get through (429 on one token).
+            tried = item.outcome == "expired" and item.attempts > 0 and item.page.kind == "ring"
+            if (
+                tried
+                and item.page.push == "voip"
+                and item.page.target in phones
+                and phones[item.page.target].alert
+            ):
+                await tx.put([fallback(item.page, tx.now)])
+        return claim
+
+    # --- one bundle ---
+
+    async def _deliver(self, bundle: Bundle) -> None:
+        try:
+            if bundle.call is None:
+                await self._post(bundle.lines[0])
+            else:
+                await self._push(bundle, bundle.call)
+        except Exception:
+            # The lease runs out and the bundle is due again: nothing is lost, but somebody should look.
+            log.exception("a send failed", pages=_ids(bundle))
+
+    async def _push(self, bundle: Bundle, call: Call) -> None:
+        device, incidents = await self._load(bundle, call.device)
+        token = device.token(call.push) if device is not None else None
+        if device is None or token is None:
+            await self._settle(bundle, device, Quarantined("no token that can be used"), "")
+            return
+        now = self._clock.now()
+        request = self._request(call, device, token, self._render(call, bundle, incidents), now)
+        outcome = await self._apns().send(request)
+        seconds = (self._clock.now() - now).total_seconds()
+        self._metrics.push_seconds.observe(seconds)
+        reason = getattr(outcome, "reason", "")
+        self._metrics.pushes.labels(call.push, _name(outcome), reason).inc()
+        log.info(
+            "push",
+            outcome=_name(outcome),
+            reason=reason or None,
+            push=call.push,
+            call=call.id,
+            device=device.name,
+            token=mask(token),
+            incidents=[incident for incident, _ in call.carries],
+            pages=_ids(bundle),
+            attempt=bundle.lines[0].attempt,
+            seconds=round(seconds, 3),
+        )
+        await self._settle(bundle, device, outcome, token)
+
+    async def _load(self, bundle: Bundle, name: str) -> tuple[Device | None, tuple[Incident, ...]]:
+        ids = sorted({line.page.incident_id for line in bundle.lines})
+        found = await self._store.read(lambda connection: devices.by_name(connection, [name]))
+        return found.get(name), await self._store.read(lambda connection: load_incidents(connection, ids))
+
+    def _render(self, call: Call, bundle: Bundle, incidents: Sequence[Incident]) -> bytes:
+        shown = self._phones.shown(call)
+        if call.kind == "resolved":
+            return self._renderer.resolved(shown, incidents)
+        if call.push == "voip":
+            return self._renderer.voip(shown, incidents)
+        levels = [line.page.interruption_level for line in bundle.lines]
+        order = ("critical", "time-sensitive", "active", "passive")
+        return self._renderer.alert(shown, incidents, min(levels, key=order.index))
+
+    def _request(self, call: Call, device: Device, token: str, payload: bytes, now: datetime) -> PushRequest:
+        voip = call.push == "voip"
+        expires = min(call.expires_at, now + _NEVER_STORED) if voip else call.expires_at
+        return PushRequest(
+            apns_id=call.id,
+            token=token,
+            topic=f"{device.topic}.voip" if voip else device.topic,
+            kind=call.push,
+            environment="sandbox" if device.environment == "sandbox" else "production",
+            priority=5 if call.kind == "resolved" else 10,
+            expiration=int(expires.timestamp()),
+            payload=payload,
+            timeout=_PUSH_TIMEOUT,
+        )
+
+    async def _post(self, line: Line) -> None:
+        page = line.page
+        incidents = await self._store.read(lambda connection: load_incidents(connection, [page.incident_id]))
+        url = self._desk.settings.webhooks.get(page.target)
+        if url is None:
+            outcome: Outcome = Retryable("the configuration has no webhook of this name any more", after=60)
+        else:
+            body = outgoing_webhook(incidents[0], page, self._clock.now())
+            outcome = await self._outgoing.post(url.reveal(), body, page.id)
+        self._metrics.outgoing.labels(_name(outcome)).inc()
+        log.info(
+            "outgoing webhook",
+            outcome=_name(outcome),
+            reason=getattr(outcome, "reason", None),
+            webhook=page.target,
+            incidents=[page.incident_id],
+            pages=[page.id],
+            attempt=line.attempt,
+        )
+        await self._settle(Bundle((line,)), None, outcome, "")
+
+    # --- what came of it ---
+
+    async def _settle(self, bundle: Bundle, device: Device | None, outcome: Outcome, token: str) -> None:
+        async def job(tx: Tx) -> tuple[tuple[Page, ...], bool]:
+            return await self._settle_in(tx, bundle, outcome, token)
+
+        pages, set_aside = await self._store.write(job)
+        for page in pages:
+            self._tell(page, _name(outcome), getattr(outcome, "reason", None))
+        await self._alarm(device, outcome, set_aside=set_aside)
+
+    async def _settle_in(
+        self, tx: Tx, bundle: Bundle, outcome: Outcome, token: str
+    ) -> tuple[tuple[Page, ...], bool]:
+        """Settle in one transaction; gives the pages that are over, and whether a token was set aside."""
+        if isinstance(outcome, Retryable):
+            at = tx.now + _pause(bundle.lines[0].attempt, outcome)
+            await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now)
+            tx.changed = True
+            return (), False
+        pages = await outbox.settle(
+            tx.connection, bundle, _name(outcome), getattr(outcome, "reason", None), tx.now
+        )
+        found = await tx.incidents(Scope(ids=tuple(sorted({page.incident_id for page in pages}))))
+        changes = [Change(incident) for incident in found]
+        if isinstance(outcome, Accepted):
+            if bundle.call is not None:
+                await outbox.accept_call(tx.connection, bundle.call, tx.now)
+            by_incident = {page.incident_id: page for page in pages}
+            await tx.apply(escalation.accepted(c, by_incident[c.incident.id]) for c in changes)
+            return pages, False
+        set_aside = await self._set_aside(tx, bundle, outcome, token)
+        phones = await tx.phones()
+        why = f"{_name(outcome)} ({outcome.reason})"
+        await tx.apply(fail_over(self._desk.settings, changes, pages, phones, why, tx.now))
+        return pages, set_aside
+
+    async def _set_aside(self, tx: Tx, bundle: Bundle, outcome: Outcome, token: str) -> bool:
+        if bundle.call is None or not isinstance(outcome, Unregistered | Quarantined):
+            return False
+        trouble = f"{_name(outcome)}: {outcome.reason}"
+        since = outcome.since if isinstance(outcome, Unregistered) else None
+        call = bundle.call
+        return await devices.mark_trouble(tx.connection, call.device, call.push, token, trouble, since)
+
+    async def _alarm(self, device: Device | None, outcome: Outcome, *, set_aside: bool) -> None:
+        match outcome:
+            case Accepted() if device is not None:
+                self.misconfigured = None
+            case Misconfigured(reason):
+                self.misconfigured = reason
+                await self._desk.alarm(
+                    "PushkitBridgeApnsMisconfigured",
+                    {"reason": reason},
+                    f"APNs refuses every push: {reason}. Check apns: in the configuration, then reload",
+                )
+            case Rejected(reason):
+                await self._desk.alarm(
+                    "PushkitBridgePushRejected",
+                    {"reason": reason},
+                    f"APNs rejected a push: {reason}; this is a bug",
+                )
+            case Unregistered(reason=reason) | Quarantined(reason=reason) if set_aside and device is not None:
+                await self._desk.alarm(
+                    "PushkitBridgeDeviceCannotRing",
+                    {"device": device.name, "owner": device.owner, "reason": reason},
+                    f"{device.name} of {device.owner} cannot ring: APNs says {reason}. "
+                    "Check its token, topic and environment",
+                )
+            case _:
+                pass
+
+    def _tell(self, page: Page, outcome: str, reason: str | None) -> None:
+        self._metrics.pages_settled.labels(page.kind, outcome).inc()
+        if outcome == "accepted":
+            seconds = (self._clock.now() - page.due_at).total_seconds()
+            self._metrics.acceptance_seconds.observe(max(seconds, 0))
+        log.info(
+            "page settled",
+            outcome=outcome,
+            reason=reason,
+            page=page.id,
+            incident=page.incident_id,
+            target=page.target,
+            step=page.step,
+            ring=page.ring,
+        )
+
+
+def _pause(attempt: int, outcome: Retryable) -> timedelta:
+    """Soon, then less often; at once where a second try cannot ring twice; as asked where the peer asked."""
+    if outcome.after is not None:
+        return timedelta(seconds=outcome.after)
+    if outcome.certainly_not_processed and attempt == 1:
+        return timedelta(0)
+    seconds = min(0.5 * 2.0 ** min(attempt - 1, 10), 30.0)
+    return timedelta(seconds=seconds * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
+
+
+def _name(outcome: Outcome) -> str:
+    return type(outcome).__name__.lower()
+
+
+def _ids(bundle: Bundle) -> list[str]:
+    return [line.page.id for line in bundle.lines]

@@ -1,0 +1,105 @@
+"""Logs and metrics. No token, key or credential goes into either."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Final, Literal, TypeAlias
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from bridge import __version__
+
+LogFormat: TypeAlias = Literal["json", "console", "auto"]
+
+_LATENCY: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+"""Seconds: a page is good below one, and late above ten."""
+
+
+def configure_logs(level: str, form: LogFormat) -> None:
+    """Set structlog up: lines of JSON, or colours for a person at a terminal ("auto" looks for one)."""
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    number = logging.getLevelNamesMapping()[level.upper()]
+    if console:
+        structlog.configure(
+            processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+            wrapper_class=structlog.make_filtering_bound_logger(number),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
+    else:
+        structlog.configure(
+            processors=[
+                *shared,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(serializer=_json),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(number),
+            logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        )
+    # What libraries say goes the same way; aiohttp's access log would only repeat our own lines.
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
+
+
+def _json(value: Any, **_: Any) -> bytes:
+    return orjson.dumps(value, default=str)
+
+
+class Metrics:
+    """The bridge's metrics, in a registry of their own: several bridges can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.webhooks = self._counter("webhooks", "Webhooks by source and HTTP status.", "source", "code")
+        self.webhook_seconds = self._histogram("webhook_duration_seconds", "Time to answer a webhook.")
+        self.alerts = self._counter("alerts", "Alerts received, by source and status.", "source", "status")
+        self.repaired = self._counter("alerts_repaired", "Broken alerts that were mended.", "source")
+        self.pages_settled = self._counter("pages_settled", "Pages by kind and outcome.", "kind", "outcome")
+        self.pages = self._gauge("pages", "Pages without outcome, by state.", "state")
+        self.oldest = self._gauge("outbox_oldest_seconds", "How long the oldest page has been due.")
+        self.overdue = self._gauge("pages_overdue", "Pages past their time without an outcome: a fault.")
+        self.incidents = self._gauge("incidents", "Open incidents by state.", "state")
+        self.unanswered = self._gauge(
+            "incidents_unanswered", "Open incidents whose policy has ended unanswered."
+        )
+        self.pushes = self._counter(
+            "pushes", "Requests to APNs by outcome and reason.", "push", "outcome", "reason"
+        )
+        self.push_seconds = self._histogram("push_duration_seconds", "Time from request to APNs' answer.")
+        self.acceptance_seconds = self._histogram(
+            "page_acceptance_seconds",
+            "Time from the commit of a page (its webhook, or its ring) to acceptance.",
+        )
+        self.outgoing = self._counter("outgoing_webhooks", "Posts to webhook targets, by outcome.", "outcome")
+        self.receipts = self._counter("receipts", "Receipts from phones.", "receipt")
+        self.troubled = self._gauge(
+            "device_trouble", "1 for each device with a token set aside.", "device", "reason"
+        )
+        self.token_age = self._gauge("apns_provider_token_age_seconds", "Age of the APNs provider token.")
+        self.connections = self._gauge("apns_connections", "Open connections to APNs.")
+        self.apns_usable = self._gauge("apns_usable", "1 if APNs can be reached and accepts our credentials.")
+        self.reload_ok = self._gauge("config_last_reload_successful", "1 if the last load succeeded.")
+        self.reload_time = self._gauge(
+            "config_last_reload_success_timestamp_seconds", "When a load last succeeded."
+        )
+        self.web_reload_ok = self._gauge("web_config_last_reload_successful", "1 if the last load succeeded.")
+        self.heartbeat = self._counter("heartbeats", "Pings of --heartbeat.url, by outcome.", "outcome")
+        self.clock_drift = self._gauge(
+            "clock_drift_seconds", "How far the wall clock has jumped since the start."
+        )
+        self._gauge("build_info", "The version that runs.", "version").labels(__version__).set(1)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"pushkit_bridge_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"pushkit_bridge_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(f"pushkit_bridge_{name}", text, buckets=_LATENCY, registry=self.registry)
