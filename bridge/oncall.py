@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
+from bridge.policy import Receiver
 from bridge.pushes import PushKind
 
 
@@ -62,3 +63,33 @@ def reach(
             found.update((phone.name, phone) for phone in by_owner.get(owner, []))
         found.update((name, by_name[name]) for name in members.devices if name in by_name)
     return tuple(found.values())
+
+
+def describe(receiver: Receiver, on_call: OnCall, now: datetime) -> Iterator[str]:
+    """Tell people what a receiver would do at `now`: each step, whose phones ring, which cannot, why."""
+    for number, step in enumerate(receiver.steps, 1):
+        ring = step.ring
+        pace = f"every {_seconds(ring.every)}, {ring.times} times" if step.device_groups else "once"
+        yield f"step {number} ({step.push}, {pace}; then on after {_seconds(step.then_after)})"
+        phones = on_call(step.device_groups, now)
+        for phone in phones:
+            yield f"  {phone.name} of {phone.owner}: {_would(phone, step.push)}"
+        if step.device_groups and not phones:
+            yield f"  nobody: {', '.join(step.device_groups)} holds no device"
+        for name in step.webhooks:
+            yield f"  outgoing webhook {name}"
+
+
+def _would(phone: Phone, push: PushKind) -> str:
+    if push == "voip" and phone.voip:
+        return "rings"
+    if phone.usable(push):
+        return "gets an alert push" + (" in place of a call" if push == "voip" else "")
+    return f"cannot ring: {phone.trouble or f'it has no token for {push} pushes'}"
+
+
+def _seconds(span: timedelta) -> str:
+    minutes, seconds = divmod(int(span.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (seconds, "s"))
+    return "".join(f"{value}{unit}" for value, unit in parts if value) or "0s"

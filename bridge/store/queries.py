@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -52,13 +52,17 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
         )
     )
     return Stats(
-        pages={"waiting": 0, "sending": 0} | dict(by_state),
-        incidents={"triggered": 0, "acknowledged": 0} | dict(by_incident),
+        pages={"waiting": 0, "sending": 0} | _counts(by_state),
+        incidents={"triggered": 0, "acknowledged": 0} | _counts(by_incident),
         unanswered=(await connection.execute(select(func.count()).where(unanswered))).scalar_one(),
         oldest=oldest,
         overdue=(await connection.execute(select(func.count()).where(late))).scalar_one(),
-        troubled=dict(trouble),
+        troubled=_counts(trouble),
     )
+
+
+def _counts(found: Iterable[Any]) -> dict[str, Any]:
+    return {name: value for name, value in found}  # noqa: C416 - dict() takes a result for a mapping
 
 
 async def due_incidents(connection: AsyncConnection, now: datetime, limit: int) -> list[str]:

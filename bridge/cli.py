@@ -1,0 +1,333 @@
+"""Every command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+import structlog
+
+from bridge import __version__, alerts, oncall, routing
+from bridge.app import Bridge, Options
+from bridge.client import Client, ClientError
+from bridge.config import ConfigError, Settings, check_config, load
+from bridge.oncall import Phone
+from bridge.routetree import render_tree
+from bridge.simulator.command import command as simulator
+from bridge.store import StoreError
+from bridge.telemetry import LogFormat, configure_logs
+from bridge.web import listen
+
+log = structlog.get_logger()
+
+_LEVELS: Final = ("debug", "info", "warning", "error")
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
+_BRIDGE_URL: Final = click.option(
+    "--bridge.url",
+    "bridge_url",
+    default="http://127.0.0.1:9095",
+    show_default=True,
+    envvar="PUSHKIT_BRIDGE_URL",
+    help="Where the running bridge listens; user:password@ for basic authentication.",
+)
+_TOKEN: Final = click.option(
+    "--bridge.token-file", "token_file", type=_FILE, help="A file with the bearer token for --bridge.url."
+)
+_OUTPUT: Final = click.option("-o", "--output", type=click.Choice(["simple", "json"]), default="simple")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="pushkit-bridge")
+def main() -> None:
+    """Alertmanager webhooks in, a ringing iPhone out, and a record that proves it."""
+
+
+main.add_command(simulator)
+
+
+@main.command()
+@click.option("--config.file", "config_file", type=_FILE, required=True, help="The configuration (YAML).")
+@click.option(
+    "--web.listen-address",
+    "web_listen",
+    multiple=True,
+    default=(":9095",),
+    show_default=True,
+    help="For Alertmanager and operators. May be given several times.",
+)
+@click.option(
+    "--web.config.file",
+    "web_config_file",
+    type=_FILE,
+    help="TLS and authentication of that listener, in exporter-toolkit's format.",
+)
+@click.option(
+    "--phone.listen-address",
+    "phone_listen",
+    default=":9096",
+    show_default=True,
+    help="For the phones. Put TLS in front of it.",
+)
+@click.option(
+    "--phone.external-url", "phone_external_url", help="The URL under which phones reach that listener."
+)
+@click.option(
+    "--heartbeat.url",
+    "heartbeat_url",
+    help="Pinged each minute while the bridge can do its work (healthchecks.io and the like).",
+)
+@click.option("--log.level", "log_level", type=click.Choice(_LEVELS), default="info", show_default=True)
+@click.option(
+    "--log.format",
+    "log_format",
+    type=click.Choice(["auto", "json", "console"]),
+    default="auto",
+    show_default=True,
+    help="auto: console at a terminal, else JSON.",
+)
+def serve(log_level: str, log_format: LogFormat, **flags: Any) -> None:
+    """Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
+    configure_logs(log_level, log_format)
+    try:
+        for address in (*flags["web_listen"], flags["phone_listen"]):
+            listen(address)
+        asyncio.run(_serve(Options(**flags)))
+    except (ConfigError, StoreError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+async def _serve(options: Options) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with Bridge(options) as bridge:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        reloads: set[asyncio.Task[None]] = set()
+
+        def reload() -> None:
+            task = asyncio.create_task(_reload(bridge))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        waits = [asyncio.create_task(event.wait()) for event in (stop, bridge.failed)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping", reason="a signal" if stop.is_set() else "a loop died")
+        for task in waits:
+            task.cancel()
+    if not stop.is_set():
+        raise click.ClickException("a loop of the bridge died; see the log")
+
+
+async def _reload(bridge: Bridge) -> None:
+    with contextlib.suppress(ConfigError):  # it is in the log and in the metric
+        await bridge.reload()
+
+
+@main.command("check-config")
+@click.argument("file", type=_FILE)
+def check(file: Path) -> None:
+    """Check a configuration file: SUCCESS or FAILED, exit 0 or 1."""
+    good, text = check_config(file)
+    click.echo(text)
+    sys.exit(0 if good else 1)
+
+
+@main.group()
+def config() -> None:
+    """Look into a configuration file."""
+
+
+@config.group()
+def routes() -> None:
+    """Look at the routing tree."""
+
+
+_CONFIG: Final = click.option("--config.file", "config_file", type=_FILE, required=True)
+
+
+@routes.command()
+@_CONFIG
+def show(config_file: Path) -> None:
+    """Draw the routing tree."""
+    click.echo(render_tree(_load(config_file).route), nl=False)
+
+
+@routes.command("test")
+@_CONFIG
+@click.option("--verify.receivers", "verify", help="The receivers that must come out, by comma; else exit 1.")
+@click.option("--at", help="The instant, RFC 3339; now if absent.")
+@_OUTPUT
+@click.argument("labels", nargs=-1, metavar="NAME=VALUE...")
+def routes_test(
+    config_file: Path, verify: str | None, at: str | None, output: str, labels: Sequence[str]
+) -> None:
+    """Say which way an alert with these labels goes, who would be rung, and why."""
+    settings = _load(config_file)
+    now = _instant(at)
+    explanation = routing.explain(settings.route, _labels(labels), now, settings.time_intervals)
+    on_call = settings.on_call(_phones(settings))
+
+    def describe(receiver: str) -> list[str]:
+        return list(oncall.describe(settings.receiver(receiver), on_call, now))
+
+    if output == "json":
+        click.echo(_json(explanation.to_dict(describe)))
+    else:
+        click.echo("\n".join(explanation.lines(describe)))
+    found = [match.receiver for match in explanation.matches]
+    if verify is not None and found != [name.strip() for name in verify.split(",")]:
+        click.echo(f"WARNING: expected receivers {verify}, but got {','.join(found)}", err=True)
+        sys.exit(1)
+
+
+def _load(file: Path) -> Settings:
+    try:
+        return load(file)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _instant(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    found = alerts.timestamp(text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not RFC 3339, such as 2026-01-31T03:00:00Z", param_hint="--at")
+    return found
+
+
+def _labels(pairs: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="labels")
+        found[name] = value.removeprefix('"').removesuffix('"')
+    return found
+
+
+def _phones(settings: Settings) -> list[Phone]:
+    """The phones as the file knows them: what became of their tokens, only the running bridge can tell."""
+    return [
+        Phone(d.name, d.owner, d.voip_token is not None, d.alert_token is not None)
+        for d in settings.devices.values()
+    ]
+
+
+@main.group()
+def incidents() -> None:
+    """Look at the incidents of a running bridge, and acknowledge them."""
+
+
+@incidents.command("list")
+@_BRIDGE_URL
+@_TOKEN
+@click.option("--all", "closed", is_flag=True, help="The closed ones too.")
+@_OUTPUT
+def incidents_list(bridge_url: str, token_file: Path | None, closed: bool, output: str) -> None:
+    """List the open incidents, newest first."""
+    found = _ask(bridge_url, token_file, "GET", f"/api/v1/incidents?all={'true' if closed else 'false'}")
+    if output == "json":
+        click.echo(_json(found))
+        return
+    for one in found["incidents"]:
+        click.echo(_line(one))
+    if not found["incidents"]:
+        click.echo("no incidents" if closed else "no open incidents")
+
+
+@incidents.command("show")
+@_BRIDGE_URL
+@_TOKEN
+@_OUTPUT
+@click.argument("incident")
+def incidents_show(bridge_url: str, token_file: Path | None, output: str, incident: str) -> None:
+    """Tell one incident's whole story: its alerts, pages, calls and timeline."""
+    found = _ask(bridge_url, token_file, "GET", f"/api/v1/incidents/{incident}")
+    click.echo(_json(found) if output == "json" else "\n".join(_story(found)))
+
+
+@incidents.command("ack")
+@_BRIDGE_URL
+@_TOKEN
+@click.option("--by", default="", help="Who has it, where the bridge does not ask for credentials.")
+@_OUTPUT
+@click.argument("incident")
+def incidents_ack(bridge_url: str, token_file: Path | None, by: str, output: str, incident: str) -> None:
+    """Acknowledge an incident: every phone stops ringing for it."""
+    query = {"by": by} if by else {}
+    found = _ask(bridge_url, token_file, "POST", f"/api/v1/incidents/{incident}/acknowledge", query)
+    click.echo(_json(found) if output == "json" else _line(found))
+
+
+def _ask(
+    url: str, token_file: Path | None, method: str, path: str, query: dict[str, str] | None = None
+) -> Any:
+    try:
+        return asyncio.run(Client(url, token_file).ask(method, path, query or {}))
+    except ClientError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _line(one: dict[str, Any]) -> str:
+    who = f" by {one['acknowledged_by']}" if one["acknowledged_by"] else ""
+    more = f" and {one['truncated_alerts']} not shown" if one["truncated_alerts"] else ""
+    unanswered = " UNANSWERED" if one["unanswered_at"] and one["state"] == "triggered" else ""
+    return (
+        f"{one['id']}  {one['state']}{who}{unanswered}  {one['title'] or '(no name)'}  "
+        f"{one['alerts_firing']} firing{more}  receiver={one['receiver']} source={one['source']}  "
+        f"since {one['opened_at'][:19]}Z"
+    )
+
+
+def _story(one: dict[str, Any]) -> list[str]:
+    lines = [_line(one), "", "alerts:"]
+    for alert in one["episodes"]:
+        labels = " ".join(f"{name}={value!r}" for name, value in sorted(alert["labels"].items()))
+        lines.append(f"  {alert['status']:9} {alert['starts_at'][:19]}Z  {labels}")
+    lines += ["", "pages:"]
+    for page in one["pages"]:
+        end = page["outcome"] or page["state"]
+        reason = f" ({page['reason']})" if page["reason"] else ""
+        lines.append(
+            f"  {page['due_at'][:19]}Z  step {page['step']} ring {page['ring']}  "
+            f"{page['kind']} -> {page['target']}: "
+            f"{end}{reason}, {page['attempt']} attempts"
+        )
+    lines += ["", "timeline:"]
+    lines += [f"  {event['at'][:23]}Z  {event['kind']}: {event['text']}" for event in one["timeline"]]
+    return lines
+
+
+def _json(value: Any) -> str:
+    import orjson  # noqa: PLC0415 - the listing is the only command that needs it
+
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
+
+
+@main.command()
+@click.option("--url", default="http://127.0.0.1:9095/-/healthy", show_default=True)
+def healthcheck(url: str) -> None:
+    """Ask a running bridge whether it answers: exit 0 or 1, for a container's HEALTHCHECK."""
+    base, slash, path = url.partition("/-/")
+    try:
+        asyncio.run(Client(base, None).text("GET", slash + path))
+    except ClientError as error:
+        _die(str(error))
+
+
+def _die(text: str) -> NoReturn:
+    click.echo(text, err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
