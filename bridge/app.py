@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -288,6 +289,34 @@ class Bridge:
     async def _close_transport(self) -> None:
         await self.transport.close(_DRAIN)
         await asyncio.gather(*self._closing)
+
+
+async def serve_until_signalled(options: Options) -> bool:
+    """Run a bridge until SIGTERM or SIGINT (False), or until one of its loops dies (True); SIGHUP reloads.
+
+    Raises StoreError, ConfigError or OSError where it cannot start.
+    """
+    stop, reload = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with Bridge(options) as bridge:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, reload.set)
+        reloads = asyncio.create_task(_reload_on(reload, bridge))
+        waits = [asyncio.create_task(event.wait()) for event in (stop, bridge.failed)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping", reason="a signal" if stop.is_set() else "a loop died")
+        for task in (*waits, reloads):
+            task.cancel()
+    return not stop.is_set()
+
+
+async def _reload_on(event: asyncio.Event, bridge: Bridge) -> None:
+    while True:
+        await event.wait()
+        event.clear()
+        with suppress(ConfigError):  # it is in the log and in the metric
+            await bridge.reload()
 
 
 def _transport(settings: Settings) -> Transport:

@@ -1,31 +1,26 @@
-"""Every command."""
+"""Every command.
+
+What a command needs is imported when it runs: `--help`, completion and a container's health
+check should not wait for a database driver.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
+import importlib
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import structlog
 
-from bridge import __version__, alerts, oncall, routing
-from bridge.app import Bridge, Options
-from bridge.client import Client, ClientError
-from bridge.config import ConfigError, Settings, check_config, load
-from bridge.oncall import Phone
-from bridge.routetree import render_tree
-from bridge.simulator.command import command as simulator
-from bridge.store import StoreError
-from bridge.telemetry import LogFormat, configure_logs
-from bridge.web import listen
+from bridge import __version__
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from bridge.config import Settings
+    from bridge.oncall import Phone
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
@@ -43,13 +38,37 @@ _TOKEN: Final = click.option(
 _OUTPUT: Final = click.option("-o", "--output", type=click.Choice(["simple", "json"]), default="simple")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """A group some of whose commands live in modules of their own, loaded when they are called."""
+
+    elsewhere: Final = {
+        "simulator": ("bridge.simulator.command", "Run a strict APNs and virtual phones on this machine."),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.elsewhere:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = importlib.import_module(self.elsewhere[cmd_name][0]).command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = []
+        for name in self.list_commands(ctx):
+            here = self.commands.get(name)
+            rows.append((name, here.get_short_help_str(80) if here else self.elsewhere[name][1]))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="pushkit-bridge")
 def main() -> None:
     """Alertmanager webhooks in, a ringing iPhone out, and a record that proves it."""
-
-
-main.add_command(simulator)
 
 
 @main.command()
@@ -92,49 +111,31 @@ main.add_command(simulator)
     show_default=True,
     help="auto: console at a terminal, else JSON.",
 )
-def serve(log_level: str, log_format: LogFormat, **flags: Any) -> None:
+def serve(log_level: str, log_format: Any, **flags: Any) -> None:
     """Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
+    from bridge.app import Options, serve_until_signalled
+    from bridge.config import ConfigError
+    from bridge.store import StoreError
+    from bridge.telemetry import configure_logs
+    from bridge.web import listen
+
     configure_logs(log_level, log_format)
     try:
         for address in (*flags["web_listen"], flags["phone_listen"]):
             listen(address)
-        asyncio.run(_serve(Options(**flags)))
+        died = asyncio.run(serve_until_signalled(Options(**flags)))
     except (ConfigError, StoreError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
-
-
-async def _serve(options: Options) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    async with Bridge(options) as bridge:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        reloads: set[asyncio.Task[None]] = set()
-
-        def reload() -> None:
-            task = asyncio.create_task(_reload(bridge))
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
-
-        loop.add_signal_handler(signal.SIGHUP, reload)
-        waits = [asyncio.create_task(event.wait()) for event in (stop, bridge.failed)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        log.info("stopping", reason="a signal" if stop.is_set() else "a loop died")
-        for task in waits:
-            task.cancel()
-    if not stop.is_set():
+    if died:
         raise click.ClickException("a loop of the bridge died; see the log")
-
-
-async def _reload(bridge: Bridge) -> None:
-    with contextlib.suppress(ConfigError):  # it is in the log and in the metric
-        await bridge.reload()
 
 
 @main.command("check-config")
 @click.argument("file", type=_FILE)
 def check(file: Path) -> None:
     """Check a configuration file: SUCCESS or FAILED, exit 0 or 1."""
+    from bridge.config import check_config
+
     good, text = check_config(file)
     click.echo(text)
     sys.exit(0 if good else 1)
@@ -157,6 +158,8 @@ _CONFIG: Final = click.option("--config.file", "config_file", type=_FILE, requir
 @_CONFIG
 def show(config_file: Path) -> None:
     """Draw the routing tree."""
+    from bridge.routetree import render_tree
+
     click.echo(render_tree(_load(config_file).route), nl=False)
 
 
@@ -170,6 +173,8 @@ def routes_test(
     config_file: Path, verify: str | None, at: str | None, output: str, labels: Sequence[str]
 ) -> None:
     """Say which way an alert with these labels goes, who would be rung, and why."""
+    from bridge import oncall, routing
+
     settings = _load(config_file)
     now = _instant(at)
     explanation = routing.explain(settings.route, _labels(labels), now, settings.time_intervals)
@@ -189,6 +194,8 @@ def routes_test(
 
 
 def _load(file: Path) -> Settings:
+    from bridge.config import ConfigError, load
+
     try:
         return load(file)
     except ConfigError as error:
@@ -196,9 +203,11 @@ def _load(file: Path) -> Settings:
 
 
 def _instant(text: str | None) -> datetime:
+    from bridge.alerts import timestamp
+
     if text is None:
         return datetime.now(UTC)
-    found = alerts.timestamp(text)
+    found = timestamp(text)
     if found is None:
         raise click.BadParameter(f"{text!r} is not RFC 3339, such as 2026-01-31T03:00:00Z", param_hint="--at")
     return found
@@ -216,6 +225,8 @@ def _labels(pairs: Sequence[str]) -> dict[str, str]:
 
 def _phones(settings: Settings) -> list[Phone]:
     """The phones as the file knows them: what became of their tokens, only the running bridge can tell."""
+    from bridge.oncall import Phone
+
     return [
         Phone(d.name, d.owner, d.voip_token is not None, d.alert_token is not None)
         for d in settings.devices.values()
@@ -271,6 +282,8 @@ def incidents_ack(bridge_url: str, token_file: Path | None, by: str, output: str
 def _ask(
     url: str, token_file: Path | None, method: str, path: str, query: dict[str, str] | None = None
 ) -> Any:
+    from bridge.client import Client, ClientError
+
     try:
         return asyncio.run(Client(url, token_file).ask(method, path, query or {}))
     except ClientError as error:
@@ -308,7 +321,7 @@ def _story(one: dict[str, Any]) -> list[str]:
 
 
 def _json(value: Any) -> str:
-    import orjson  # noqa: PLC0415 - the listing is the only command that needs it
+    import orjson
 
     return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
 
@@ -317,16 +330,14 @@ def _json(value: Any) -> str:
 @click.option("--url", default="http://127.0.0.1:9095/-/healthy", show_default=True)
 def healthcheck(url: str) -> None:
     """Ask a running bridge whether it answers: exit 0 or 1, for a container's HEALTHCHECK."""
+    from bridge.client import Client, ClientError
+
     base, slash, path = url.partition("/-/")
     try:
         asyncio.run(Client(base, None).text("GET", slash + path))
     except ClientError as error:
-        _die(str(error))
-
-
-def _die(text: str) -> NoReturn:
-    click.echo(text, err=True)
-    sys.exit(1)
+        click.echo(str(error), err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
