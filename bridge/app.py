@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Coroutine, Sequence
@@ -23,17 +22,16 @@ from bridge.api.phone import PhoneApi, receipt_token
 from bridge.api.webhook import Webhook
 from bridge.apns import Transport
 from bridge.clock import Clock
-from bridge.config import ApnsSettings, ConfigError, Problem, Secret, Settings, load
+from bridge.config import ConfigError, Problem, Secret, Settings, load
 from bridge.desk import Desk
 from bridge.escalator import Escalator
 from bridge.heartbeat import Heartbeat
 from bridge.outgoing import Outgoing
-from bridge.pushes import Environment
 from bridge.sender import Phones, Sender
 from bridge.store import Tx, devices, open_store, secret
-from bridge.store.devices import Device
 from bridge.telemetry import Metrics
 from bridge.web import Refused, WebConfig, listen, protect
+from bridge.wiring import device, environments, transport
 
 log = structlog.get_logger()
 
@@ -95,9 +93,9 @@ class Bridge:
         await self._sync_devices(self.settings)
         key = await secret(self.store)
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        self.transport = _transport(self.settings)
+        self.transport = transport(self.settings)
         stack.push_async_callback(self._close_transport)
-        await self.transport.start(_environments(self.settings))
+        await self.transport.start(environments(self.settings))
         phone_runner = await self._phone_listener(stack, key)
         phones = Phones(
             self.options.phone_external_url or self.bound.phone, lambda call_id: receipt_token(key, call_id)
@@ -230,8 +228,8 @@ class Bridge:
         metrics.overdue.set(stats.overdue)
         metrics.oldest.set(max((now - stats.oldest).total_seconds(), 0) if stats.oldest else 0)
         metrics.troubled.clear()
-        for device, reason in stats.troubled.items():
-            metrics.troubled.labels(device, reason).set(1)
+        for name, reason in stats.troubled.items():
+            metrics.troubled.labels(name, reason).set(1)
         metrics.connections.set(self.transport.open_connections)
         metrics.apns_usable.set(self.transport.usable and not self.sender.misconfigured)
         metrics.token_age.set(self.transport.token_age(time.time()) or 0)
@@ -244,7 +242,7 @@ class Bridge:
         async with self._reloading:
             try:
                 await self._reload()
-            except ConfigError as error:
+            except Exception as error:
                 self._reloaded(ok=False)
                 log.error("configuration not reloaded", problems=str(error).splitlines())  # noqa: TRY400
                 raise
@@ -254,15 +252,17 @@ class Bridge:
         if new.storage.url != self.settings.storage.url:
             where = Problem(str(self.options.config_file), 1, 1, "storage.url", "a change takes a restart")
             raise ConfigError([where])
+        # Whatever can fail comes before anything is swapped.
+        fresh = transport(new) if new.apns != self.settings.apns else None
         self.web_config.reload()
-        if new.apns != self.settings.apns:
-            before, self.transport = self.transport, _transport(new)
+        await self._sync_devices(new)
+        if fresh is not None:
+            before, self.transport = self.transport, fresh
             self._close_later(before)
-            await self.transport.start(_environments(new))
         self.settings = self.desk.settings = new
         self.sender.configure()
         self.sender.misconfigured = None
-        await self._sync_devices(new)
+        await self.transport.start(environments(new))
         self._reloaded(ok=True)
         self.sender.wake()
         log.info("configuration reloaded", file=str(self.options.config_file))
@@ -273,7 +273,7 @@ class Bridge:
             self.metrics.reload_time.set(time.time())
 
     async def _sync_devices(self, settings: Settings) -> None:
-        wanted = [_device(settings, name) for name in settings.devices]
+        wanted = [device(settings, name) for name in settings.devices]
 
         async def job(tx: Tx) -> None:
             await devices.sync(tx.connection, wanted, tx.now)
@@ -315,67 +315,8 @@ async def _reload_on(event: asyncio.Event, bridge: Bridge) -> None:
     while True:
         await event.wait()
         event.clear()
-        with suppress(ConfigError):  # it is in the log and in the metric
+        with suppress(Exception):  # it is in the log and in the metric, and the old one works on
             await bridge.reload()
-
-
-def _transport(settings: Settings) -> Transport:
-    """Build the transport. Raises ConfigError for what only the transport can judge."""
-    apns = settings.apns
-    ca_file = None if apns.ca_file is None else str(apns.ca_file)
-    proxy = None if apns.proxy is None else apns.proxy.reveal()
-    try:
-        if apns.key is None:
-            return Transport.with_certificate(
-                certificate_file=_certificate(apns),
-                topic=apns.topic,
-                url=apns.url,
-                ca_file=ca_file,
-                proxy=proxy,
-            )
-        return Transport.with_key(
-            key_pem=apns.key.reveal(),
-            key_id=apns.key_id or "",
-            team_id=apns.team_id or "",
-            topic=apns.topic,
-            url=apns.url,
-            ca_file=ca_file,
-            proxy=proxy,
-        )
-    except (ValueError, OSError) as error:
-        raise ConfigError([Problem(str(settings.path), 1, 1, "apns", str(error))]) from None
-
-
-def _certificate(apns: ApnsSettings) -> str:
-    """Give one file with certificate and key, as aioapns wants it.
-
-    Two files, as a Kubernetes TLS secret has them, are joined in memory, never on a disk. The
-    descriptor stays open: the path is read again whenever another environment connects.
-    """
-    if apns.certificate_key_file is None:
-        return str(apns.certificate_file)
-    joined = os.memfd_create("certificate")
-    for part in (apns.certificate_file, apns.certificate_key_file):
-        os.write(joined, part.read_bytes() + b"\n" if part else b"")
-    return f"/proc/self/fd/{joined}"
-
-
-def _environments(settings: Settings) -> set[Environment]:
-    return {settings.apns.environment} | {
-        device.environment for device in settings.devices.values() if device.environment is not None
-    }
-
-
-def _device(settings: Settings, name: str) -> Device:
-    wish = settings.devices[name]
-    return Device(
-        name=name,
-        owner=wish.owner,
-        topic=wish.topic or settings.apns.topic,
-        environment=wish.environment or settings.apns.environment,
-        voip_token=None if wish.voip_token is None else wish.voip_token.reveal(),
-        alert_token=None if wish.alert_token is None else wish.alert_token.reveal(),
-    )
 
 
 def _url(site: web.TCPSite, scheme: str) -> str:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bridge.incidents import Change, Incident
 from bridge.oncall import Phone
-from bridge.store import engine, queries
+from bridge.store import engine, outbox, queries
 from bridge.store.engine import StoreError
 from bridge.store.tables import meta
 from bridge.store.tx import Scope, Tx
@@ -101,6 +101,8 @@ async def open_store(stack: AsyncExitStack, url: str, now: Callable[[], datetime
     store = Store(reader, writer, now)
     writer.start()
     stack.push_async_callback(writer.stop)
+    # The lock says that no other bridge lives: what was being sent when the last one died is due now.
+    await store.write(lambda tx: outbox.release(tx.connection, tx.now))
     return store
 
 

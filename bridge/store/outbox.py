@@ -214,6 +214,16 @@ async def accept_call(connection: AsyncConnection, call: Call, now: datetime) ->
         )
 
 
+async def release(connection: AsyncConnection, now: datetime) -> int:
+    """Let go of every lease: for the start of the only bridge, since who took them is gone."""
+    freed = await connection.execute(
+        update(pages)
+        .where((pages.c.state == "sending") & (pages.c.next_attempt_at > now))
+        .values(next_attempt_at=now)
+    )
+    return freed.rowcount
+
+
 async def next_due(connection: AsyncConnection) -> datetime | None:
     """When the outbox has something to do next; None when it is empty."""
     found: datetime | None = (

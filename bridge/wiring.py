@@ -1,0 +1,71 @@
+"""What settings become at the edges: the APNs transport, and the ledger's devices."""
+
+from __future__ import annotations
+
+import os
+
+from bridge.apns import Transport
+from bridge.config import ApnsSettings, ConfigError, Problem, Settings
+from bridge.pushes import Environment
+from bridge.store.devices import Device
+
+
+def transport(settings: Settings) -> Transport:
+    """Build the transport. Raises ConfigError for what only the transport can judge."""
+    apns = settings.apns
+    ca_file = None if apns.ca_file is None else str(apns.ca_file)
+    proxy = None if apns.proxy is None else apns.proxy.reveal()
+    try:
+        if apns.key is None:
+            return Transport.with_certificate(
+                certificate_file=_certificate(apns),
+                topic=apns.topic,
+                url=apns.url,
+                ca_file=ca_file,
+                proxy=proxy,
+            )
+        return Transport.with_key(
+            key_pem=apns.key.reveal(),
+            key_id=apns.key_id or "",
+            team_id=apns.team_id or "",
+            topic=apns.topic,
+            url=apns.url,
+            ca_file=ca_file,
+            proxy=proxy,
+        )
+    except (ValueError, OSError) as error:
+        raise ConfigError([Problem(str(settings.path), 1, 1, "apns", str(error))]) from None
+
+
+def _certificate(apns: ApnsSettings) -> str:
+    """Give one file with certificate and key, as aioapns wants it.
+
+    Two files, as a Kubernetes TLS secret has them, are joined in memory, never on a disk. The
+    descriptor stays open: the path is read again whenever another environment connects.
+    """
+    if apns.certificate_key_file is None:
+        return str(apns.certificate_file)
+    joined = os.memfd_create("certificate")
+    for part in (apns.certificate_file, apns.certificate_key_file):
+        os.write(joined, part.read_bytes() + b"\n" if part else b"")
+    return f"/proc/self/fd/{joined}"
+
+
+def environments(settings: Settings) -> set[Environment]:
+    """List the environments in which a push may go out: those to connect to ahead of need."""
+    return {settings.apns.environment} | {
+        device.environment for device in settings.devices.values() if device.environment is not None
+    }
+
+
+def device(settings: Settings, name: str) -> Device:
+    """Make the ledger's device from the configuration's: what it does not say is said under apns."""
+    wish = settings.devices[name]
+    return Device(
+        name=name,
+        owner=wish.owner,
+        topic=wish.topic or settings.apns.topic,
+        environment=wish.environment or settings.apns.environment,
+        voip_token=None if wish.voip_token is None else wish.voip_token.reveal(),
+        alert_token=None if wish.alert_token is None else wish.alert_token.reveal(),
+    )
