@@ -88,7 +88,7 @@ class Answer:
         return fields
 
 
-class Refusal(Exception):  # noqa: N818 - an answer of the protocol, not an error of this program
+class Refusal(Exception):
     """Raised where a request breaks a rule; carries the answer that Apple documents for it."""
 
     def __init__(self, reason: str, *, timestamp: int | None = None) -> None:
@@ -109,12 +109,12 @@ def scripted(wish: Mapping[str, Any]) -> Answer:
     answer = replace(answer, **{key: value for key, value in wish.items() if key != "status"})
     _check(answer, plain="delivered" not in wish)
     # A push that APNs accepted reaches the phone unless the wish says otherwise.
-    return replace(answer, delivered=answer.status == 200) if "delivered" not in wish else answer  # noqa: PLR2004
+    return replace(answer, delivered=answer.status == 200) if "delivered" not in wish else answer
 
 
 def _check(answer: Answer, *, plain: bool) -> None:
     status, manner = answer.status, answer.manner
-    if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 599:  # noqa: PLR2004
+    if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 599:
         raise ValueError(f"status is a number from 200 to 599, not {status!r}")
     if manner not in get_args(Manner):
         raise ValueError(f"manner is one of {', '.join(get_args(Manner))}, not {manner!r}")

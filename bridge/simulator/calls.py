@@ -14,19 +14,30 @@ from bridge.simulator.feeds import Signal
 CallState: TypeAlias = Literal["ringing", "answered", "declined", "ended"]
 
 
-class Malformed(ValueError):  # noqa: N818 - the name of what the push is
+class Malformed(ValueError):
     """Raised where a VoIP payload does not describe a call that the app could report to CallKit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A bridge's record of a call, to which receipts go; `url` None: it waits for none."""
+
+    url: str | None
+    token: str = field(repr=False)
 
 
 @dataclass(slots=True)
 class Call:
-    """One call on one phone. `history` tells when each state was reached, the present one last."""
+    """One call on one phone. `history` tells when each state was reached, the present one last.
+
+    `records` are those that know of it, by id: more than one where bridges that share nothing
+    rang the phone with the same UUID.
+    """
 
     uuid: str
     record_id: str
     expires_at: datetime
-    receipt_url: str | None
-    receipt_token: str = field(repr=False)
+    records: dict[str, Record]
     payload: dict[str, Any] = field(repr=False)
     history: list[tuple[datetime, CallState]]
     _signal: Signal = field(default_factory=Signal, repr=False)
@@ -64,13 +75,14 @@ def read_call(payload: Mapping[str, Any], now: datetime) -> Call:
         raise Malformed(f"call.uuid is a UUID and call.expires_at a time of RFC 3339: {error}") from error
     if expires_at.tzinfo is None:
         raise Malformed("call.expires_at has no time zone")
+    record_id = str(fields.get("id", ""))
     url = fields.get("receipt_url")
+    record = Record(str(url) if url else None, str(fields.get("receipt_token", "")))
     return Call(
         uuid=call_uuid,
-        record_id=str(fields.get("id", "")),
+        record_id=record_id,
         expires_at=expires_at.astimezone(UTC),
-        receipt_url=str(url) if url else None,
-        receipt_token=str(fields.get("receipt_token", "")),
+        records={record_id: record},
         payload=dict(payload),
         history=[(now, "ringing")],
     )

@@ -29,7 +29,7 @@ class _Address(click.ParamType[tuple[str, int]]):
         if isinstance(value, tuple):
             return value
         found = _ADDRESS.fullmatch(value)
-        if found is None or int(found["port"]) > 65535:  # noqa: PLR2004
+        if found is None or int(found["port"]) > 65535:
             self.fail(f"{value!r} is not HOST:PORT, e.g. 127.0.0.1:2197 or [::1]:2197", param, ctx)
         return found["host"].strip("[]") or "127.0.0.1", int(found["port"])
 

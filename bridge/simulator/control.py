@@ -216,7 +216,7 @@ def _times(wish: Any) -> tuple[Answer, int]:
     if not isinstance(wish, dict):
         raise ValueError(f"an answer is an object, not {wish!r}")  # noqa: TRY004 - one error for the interface
     times = wish.pop("times", 1)
-    if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 100_000:  # noqa: PLR2004
+    if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 100_000:
         raise ValueError(f"times is a number from 1 to 100000, not {times!r}")
     return scripted(wish), times
 

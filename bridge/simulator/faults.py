@@ -66,7 +66,7 @@ class Faults:
         if unknown := set(wish) - _KNOWN:
             raise ValueError(f"unknown key {', '.join(sorted(unknown))}; known: {', '.join(sorted(_KNOWN))}")
         times = wish.get("times", 1)
-        if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 100_000:  # noqa: PLR2004
+        if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 100_000:
             raise ValueError(f"times is a number from 1 to 100000, not {times!r}")
         answer = scripted(_object(wish, "answer")) if "answer" in wish else None
         goaway = _goaway(_object(wish, "goaway")) if "goaway" in wish else None

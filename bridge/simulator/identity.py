@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -77,7 +78,10 @@ def issue_client_certificate(folder: Path, common_name: str) -> bytes:
 def _key(file: Path) -> _Key:
     if not file.exists():
         _write(file, _private(ec.generate_private_key(ec.SECP256R1())))
-    key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+    try:
+        key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"{file} holds no P-256 key in PEM: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ValueError(f"{file} holds no P-256 key")  # noqa: TRY004 - the file's content is the value
     return key

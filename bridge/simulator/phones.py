@@ -25,7 +25,10 @@ from bridge.simulator.rules import TOKEN, Notification
 Behaviour: TypeAlias = Literal["normal", "unregistered", "slow", "silent", "cut-off", "do-not-disturb"]
 
 # What became of a push on the phone.
-Fate: TypeAlias = Literal["rang", "repeat", "stale", "filtered", "malformed", "notified", "silent", "expired"]
+# repeat: CallKit has that call already. joined: the same, but the record is another bridge's.
+Fate: TypeAlias = Literal[
+    "rang", "repeat", "joined", "stale", "filtered", "malformed", "notified", "silent", "expired"
+]
 
 # CXErrorCodeIncomingCallError, Apple's CallKit.
 CALL_UUID_ALREADY_EXISTS: Final = 2
@@ -85,6 +88,7 @@ class Phone:
         self._agenda = agenda
         self._events = events
         self._outgoing = Outgoing(courier, self._receipt_settled)
+        self._newest: dict[str, Call] = {}  # by CallKit UUID
 
     async def wait_for_push(self, seconds: float | None = 10.0) -> Push:
         """Give the oldest push that was not given out yet, waiting for it. Raises TimeoutError."""
@@ -138,6 +142,10 @@ class Phone:
             return
         if fate == "rang":
             self._ring(call)
+        elif fate == "joined":
+            self._join(self._newest[call.uuid], call)
+        elif fate == "notified":
+            self._receipt(call, "received")
         elif fate == "repeat":
             self._receipt(call, "failed", CALL_UUID_ALREADY_EXISTS)
         elif fate == "filtered":
@@ -162,25 +170,40 @@ class Phone:
         if behaviour == "silent":
             return "silent", None
         if notification.push_type != "voip":
-            return "notified", None
+            return "notified", self._read(notification)
         return self._report(notification)
+
+    def _read(self, notification: Notification) -> Call | None:
+        try:
+            return read_call(notification.payload, self._agenda.now())
+        except Malformed as error:
+            if notification.push_type == "voip":
+                _log.warning("a VoIP push without a call", phone=self.name, error=str(error))
+            return None
 
     def _report(self, notification: Notification) -> tuple[Fate, Call | None]:
         """Report the call to CallKit; gives what CallKit made of it."""
         now = self._agenda.now()
-        try:
-            call = read_call(notification.payload, now)
-        except Malformed as error:
-            # The app cannot report this to CallKit, so iOS kills it.
-            _log.warning("a VoIP push without a call", phone=self.name, error=str(error))
+        call = self._read(notification)
+        if call is None:
+            # There is nothing that the app could report to CallKit, so iOS kills it.
             return "malformed", None
         if now >= call.expires_at:
             return "stale", call
-        if any(known.uuid == call.uuid and known.live(now) for known in self.calls.items):
-            return "repeat", call
+        known = self._newest.get(call.uuid)
+        if known is not None and known.live(now):
+            return ("repeat" if call.record_id in known.records else "joined"), call
         return ("filtered" if self.profile.behaviour == "do-not-disturb" else "rang"), call
 
+    def _join(self, known: Call, call: Call) -> None:
+        """Tell another bridge, whose push came second, what has happened to the call so far."""
+        known.records |= call.records
+        self._receipt(call, "received")
+        if known.state == "answered":
+            self._receipt(call, "answered")
+
     def _ring(self, call: Call) -> None:
+        self._newest[call.uuid] = call
         self.calls.add(call)
         self._events.publish("ringing", **self._named(call))
         self._receipt(call, "received")
@@ -212,9 +235,10 @@ class Phone:
         return {"phone": self.name, "call": call.uuid, "record": call.record_id}
 
     def _receipt(self, call: Call, kind: ReceiptKind, code: int | None = None) -> None:
-        if call.receipt_url is not None:
-            now = self._agenda.now()
-            self._outgoing.post(Receipt(kind, call.uuid, call.receipt_url, call.receipt_token, now, code))
+        for record in call.records.values():
+            if record.url is not None:
+                now = self._agenda.now()
+                self._outgoing.post(Receipt(kind, call.uuid, record.url, record.token, now, code))
 
     def _receipt_settled(self, receipt: Receipt) -> None:
         self.receipts.add(receipt)

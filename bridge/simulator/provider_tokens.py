@@ -27,6 +27,16 @@ MAX_AGE: Final = timedelta(hours=1)
 MIN_INTERVAL: Final = timedelta(minutes=20)
 # Apple names no tolerance for a sender's clock that runs ahead; without any, a sender that rounds up fails.
 LEEWAY: Final = timedelta(seconds=30)
+# What reading a made-up token can raise: no number is too large, no nesting too deep to be sent.
+_UNREADABLE: Final = (
+    ValueError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    OSError,
+    RecursionError,
+    InvalidSignature,
+)
 _HALF: Final = 32  # bytes of each of the two numbers in a P-256 signature (RFC 7518 section 3.4)
 
 
@@ -95,7 +105,7 @@ class ProviderTokens:
                 raise Refusal("InvalidProviderToken")
             signed = f"{head}.{claims}".encode()
             key.public_key.verify(encode_dss_signature(*numbers), signed, ECDSA(hashes.SHA256()))
-        except (ValueError, KeyError, TypeError, OverflowError, OSError, InvalidSignature) as error:
+        except _UNREADABLE as error:
             raise Refusal("InvalidProviderToken") from error
         if key.environment not in {None, self._environment}:
             raise Refusal("BadEnvironmentKeyIdInToken")

@@ -39,7 +39,7 @@ class Receipt:
     @property
     def accepted(self) -> bool:
         """Tell whether the bridge has it."""
-        return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004
+        return self.status is not None and 200 <= self.status < 300
 
     @property
     def body(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Courier:
         for pause in (*self._retry_after, None):
             receipt.attempts += 1
             receipt.status = await self._post(receipt)
-            if (receipt.status is not None and receipt.status < 500) or pause is None:  # noqa: PLR2004
+            if (receipt.status is not None and receipt.status < 500) or pause is None:
                 break
             await self._agenda.sleep(pause)
         _log.info(
@@ -105,32 +105,40 @@ class Courier:
 
 
 class Outgoing:
-    """The receipts of one phone, posted one after the other, in the order in which they arose.
+    """The receipts of one phone, posted to each URL one after the other, in the order in which they arose.
 
-    `settled` is told of each receipt after its last attempt.
+    A bridge that is down holds up no other. `settled` is told of each receipt after its last attempt.
     """
 
     def __init__(self, courier: Courier, settled: Callable[[Receipt], None]) -> None:
         self._courier = courier
         self._settled = settled
-        self._queue: deque[Receipt] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._queues: dict[str, deque[Receipt]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def post(self, receipt: Receipt) -> None:
         """Post it behind those that wait already."""
-        self._queue.append(receipt)
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        if receipt.url in self._queues:
+            self._queues[receipt.url].append(receipt)
+            return
+        self._queues[receipt.url] = deque([receipt])
+        task = asyncio.get_running_loop().create_task(self._run(receipt.url))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Give up what has not been posted."""
-        self._queue.clear()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self) -> None:
-        while self._queue:
-            receipt = self._queue.popleft()
-            await self._courier.deliver(receipt)
-            self._settled(receipt)
+    async def _run(self, url: str) -> None:
+        queue = self._queues[url]
+        try:
+            while queue:
+                receipt = queue.popleft()
+                await self._courier.deliver(receipt)
+                self._settled(receipt)
+        finally:
+            del self._queues[url]

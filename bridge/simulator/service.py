@@ -15,7 +15,7 @@ from bridge.simulator.agenda import Agenda
 from bridge.simulator.answers import Answer, Refusal
 from bridge.simulator.phones import Phones
 from bridge.simulator.provider_tokens import ProviderTokens
-from bridge.simulator.rules import Notification, Request, apns_id, check, check_target
+from bridge.simulator.rules import TOKEN, Notification, Request, apns_id, check, check_target
 
 _KEPT: Final = 10_000
 _log = structlog.get_logger()
@@ -76,7 +76,9 @@ class Service:
     def handle(self, request: Request, trust: Trust) -> Reply:
         """Answer one request; never raises for anything that a sender can do."""
         reply = self._reply(request, trust)
-        token = mask((request.get(":path") or "").rpartition("/")[2])
+        named = (request.get(":path") or "").rpartition("/")[2]
+        # What is no token is not repeated: it may hold bytes that no terminal takes.
+        token = mask(named) if TOKEN.fullmatch(named) else "…"
         self.answered.append(Answered(self._agenda.now(), reply.apns_id, token, reply.answer))
         _log.info(
             "answer",

@@ -90,10 +90,12 @@ class Receiver:
 
     def __init__(self) -> None:
         self.posts: list[tuple[str | None, dict[str, Any]]] = []
+        self.records: list[str] = []
         self.statuses: list[int] = []
         self.url = ""
 
     async def take(self, request: web.Request) -> web.Response:
+        self.records.append(request.match_info["id"])
         self.posts.append((request.headers.get("Authorization"), await request.json()))
         return web.json_response({}, status=self.statuses.pop(0) if self.statuses else 200)
 
@@ -134,7 +136,7 @@ def bridge(sim: Simulator, time: Time) -> Bridge:
 async def receiver() -> AsyncIterator[Receiver]:
     it = Receiver()
     app = web.Application()
-    app.router.add_post("/api/v1/calls/rec-1/receipts", it.take)
+    app.router.add_post("/api/v1/calls/{id}/receipts", it.take)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -104,6 +104,54 @@ async def test_a_repeated_push_does_not_ring_while_the_call_lives(
     assert phone.pushes.items[-1].fate == "repeat"
 
 
+async def test_two_bridges_that_ring_with_one_uuid_are_both_told(
+    sender: Sender, bridge: Bridge, sim: Simulator, receiver: Receiver
+) -> None:
+    phone = sim.phone("alice")
+    urls = [receiver.url, receiver.url.replace("rec-1", "rec-2"), receiver.url.replace("rec-1", "rec-3")]
+    bodies = [
+        bridge.call(id=f"rec-{n}", uuid=CALL, receipt_url=url, receipt_token="t")
+        for n, url in enumerate(urls, 1)
+    ]
+    await bridge.push(sender, bodies[0])
+    await bridge.push(sender, bodies[1])
+    phone.answer()
+    await bridge.push(sender, bodies[2])
+    assert [push.fate for push in phone.pushes.items] == ["rang", "joined", "joined"]
+    assert len(phone.calls.items) == 1
+    await phone.receipts.until(6)
+    told = [(record, kind) for record, kind in zip(receiver.records, receiver.kinds, strict=True)]
+    for record in ("rec-1", "rec-2", "rec-3"):
+        assert [kind for known, kind in told if known == record] == ["received", "answered"]
+
+
+async def test_a_bridge_that_is_down_holds_up_no_other(
+    bridge: Bridge,
+    time: Time,
+    receiver: Receiver,
+    sim: Simulator,
+    sender: Sender,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(sim.agenda, "sleep", never)
+    dead = "http://127.0.0.1:1/"
+    await bridge.push(sender, bridge.call(id="dead", uuid=CALL, receipt_url=dead, receipt_token="t"))
+    await bridge.push(sender, bridge.call(uuid=CALL, **receiver.call()))
+    assert (await sim.phone("alice").wait_for_receipt()).accepted
+
+
+async def test_a_notification_with_a_receipt_url_is_acknowledged_as_received(
+    sender: Sender, bridge: Bridge, sim: Simulator, receiver: Receiver
+) -> None:
+    await sender.send(bridge.alert_headers(), bridge.call(**receiver.call()))
+    await sim.phone("alice").wait_for_receipt()
+    assert receiver.kinds == ["received"]
+    assert sim.phone("alice").calls.items == []
+
+
 async def test_a_push_for_a_declined_call_rings_again_for_callkit_has_forgotten_it(
     sender: Sender, bridge: Bridge, sim: Simulator
 ) -> None:
