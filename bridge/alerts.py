@@ -78,6 +78,9 @@ _RFC3339: Final = re.compile(
 )
 _NO_TIME_YEAR: Final = 1
 """Go's zero time, 0001-01-01T00:00:00Z, stands for "no end" while an alert fires."""
+_LEAP_SECOND: Final = 60
+_MOST: Final = 2**53 - 1
+"""The largest count that every reader of JSON, and every database, keeps exactly."""
 
 
 def parse(body: bytes, source: str, now: datetime) -> Notification:
@@ -120,7 +123,11 @@ def _explain(body: bytes, error: Exception) -> str:
 
 
 def _loose(raw: msgspec.Raw) -> Any:
-    return msgspec.json.decode(raw)
+    """Read one value as well as can be; None where nobody could (nested too deeply, a number too large)."""
+    try:
+        return msgspec.json.decode(bytes(raw).decode(errors="replace"))
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _text(value: Any) -> str:
@@ -128,18 +135,21 @@ def _text(value: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    # JSON's true is an int to Python. No reader of ours keeps more than _MOST.
+    return min(value, _MOST) if isinstance(value, int) and value is not True and value > 0 else 0
 
 
 def _alert(raw: msgspec.Raw, now: datetime) -> Alert:
     try:
         wire = _wire_alert.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _repaired(_loose_object(raw), now)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        value = _loose(raw)
+        repairs = ["encoding"] if isinstance(error, UnicodeDecodeError) else []
+        return _repaired(value if isinstance(value, dict) else {}, now, repairs)
     starts_at, ends_at = timestamp(wire.starts_at), timestamp(wire.ends_at)
     known = wire.status in {"firing", "resolved"} and bool(_FINGERPRINT.fullmatch(wire.fingerprint))
     if not known or starts_at is None or (wire.status == "resolved" and ends_at is None):
-        return _repaired(msgspec.to_builtins(wire), now)
+        return _repaired(msgspec.to_builtins(wire), now, [])
     firing = wire.status == "firing"
     return Alert(
         fingerprint=wire.fingerprint,
@@ -152,20 +162,11 @@ def _alert(raw: msgspec.Raw, now: datetime) -> Alert:
     )
 
 
-def _loose_object(raw: msgspec.Raw) -> dict[str, Any]:
-    try:
-        value = _loose(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _repaired(value: dict[str, Any], now: datetime) -> Alert:
+def _repaired(value: dict[str, Any], now: datetime, repairs: list[str]) -> Alert:
     """Make the best of a broken alert: whatever cannot be read rings rather than vanishes."""
-    repairs: list[str] = []
     labels = _strings(value.get("labels"), "labels", repairs)
     annotations = _strings(value.get("annotations", {}), "annotations", repairs)
-    status = value.get("status")
+    status = _text(value.get("status"))
     if status not in {"firing", "resolved"}:
         repairs.append("status")
     starts_at = timestamp(_text(value.get("startsAt")))
@@ -173,8 +174,10 @@ def _repaired(value: dict[str, Any], now: datetime) -> Alert:
         repairs.append("startsAt")
     ends_at = timestamp(_text(value.get("endsAt")))
     firing = status != "resolved"
-    if not firing and ends_at is None:
+    if not isinstance(value.get("endsAt", ""), str) or not (firing or ends_at):
         repairs.append("endsAt")
+    if not isinstance(value.get("generatorURL", ""), str):
+        repairs.append("generatorURL")
     given = _text(value.get("fingerprint"))
     if not _FINGERPRINT.fullmatch(given):
         repairs.append("fingerprint")
@@ -209,7 +212,7 @@ def timestamp(text: str) -> datetime | None:
     if match is None:
         return None
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
-    if year <= _NO_TIME_YEAR:
+    if year <= _NO_TIME_YEAR or second > _LEAP_SECOND:
         return None
     micros = int(((match[7] or "") + "000000")[:6])
     try:
