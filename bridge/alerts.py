@@ -74,7 +74,8 @@ _wire_alert = msgspec.json.Decoder(_WireAlert)
 
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{16}")
 _RFC3339: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))"
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))",
+    re.ASCII,
 )
 _NO_TIME_YEAR: Final = 1
 """Go's zero time, 0001-01-01T00:00:00Z, stands for "no end" while an alert fires."""

@@ -292,6 +292,7 @@ def test_rfc_3339_times_are_read(text: str, expected: datetime) -> None:
         "9999-12-31T23:59:59-01:00",
         "2026-11-25T00:55:16Z ",
         "garbage",
+        "२026-11-25T00:55:16Z",
     ],
 )
 def test_what_is_no_time_is_none(text: str) -> None:
