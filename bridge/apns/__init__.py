@@ -79,6 +79,7 @@ class Transport:
             # An empty password instead of a question on the terminal, if the key has one.
             self._context.load_cert_chain(plan.certificate, password="")
         self._clients: dict[tuple[str, int], APNs] = {}
+        self._by_environment: dict[Environment, APNs] = {}
         self._pools: list[KeyPool | CertificatePool] = []
         self._closed = False
 
@@ -224,10 +225,11 @@ class Transport:
         return sum(pool.waiting for pool in self._pools)
 
     def _client(self, environment: Environment) -> APNs:
-        address = self._plan.address(environment)
-        client = self._clients.get(address)
+        client = self._by_environment.get(environment)
         if client is None:
-            client = self._clients[address] = self._new_client(*address)
+            address = self._plan.address(environment)
+            client = self._clients.get(address) or self._new_client(*address)
+            self._by_environment[environment] = self._clients[address] = client
         return client
 
     def _new_client(self, host: str, port: int) -> APNs:

@@ -83,7 +83,7 @@ class Exchange:
             raise MalformedError("no status")
         _check(fields, 1)
         status = fields[0][1]
-        if status[0] != 0x31:  # noqa: PLR2004 - "1"
+        if status[0] != 0x31:
             self.status = status
             if status != b"200":
                 self._retry_after = retry_after(fields)

@@ -168,7 +168,7 @@ class FrameReader:
         if flags & PADDED:
             payload = _unpadded(payload)
         if flags & HAS_PRIORITY:  # section 6.2: five octets that no longer mean anything
-            if len(payload) < 5:  # noqa: PLR2004
+            if len(payload) < 5:
                 raise ViolationError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
             payload = payload[5:]
         if flags & END_HEADERS:
@@ -196,7 +196,7 @@ def _check_size(kind: int, flags: int, size: int) -> None:
     """Check frames whose size depends on more than their type."""
     if kind == SETTINGS and (size % 6 or (flags & ACK and size)):  # section 6.5
         raise ViolationError(ErrorCode.FRAME_SIZE_ERROR, f"SETTINGS of {size} octets")
-    if kind == GOAWAY and size < 8:  # noqa: PLR2004  # section 6.8: last stream id and error code
+    if kind == GOAWAY and size < 8:  # section 6.8: last stream id and error code
         raise ViolationError(ErrorCode.FRAME_SIZE_ERROR, f"GOAWAY of {size} octets")
     if kind == PUSH_PROMISE:  # section 6.6: we said ENABLE_PUSH = 0
         raise ViolationError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE though pushes are off")

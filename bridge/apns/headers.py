@@ -52,7 +52,7 @@ def integer(value: int, bits: int, first: int = 0) -> bytes:
         return bytes((first | value,))
     out = bytearray((first | limit,))
     value -= limit
-    while value >= 0x80:  # noqa: PLR2004
+    while value >= 0x80:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
@@ -99,7 +99,7 @@ class RequestEncoder:
         self._expiration = literal(b"apns-expiration", b"")[:-1]
         self._length = integer(_CONTENT_LENGTH, 4, _PLAIN)
 
-    def block(  # noqa: PLR0917 - the hot path: positional arguments cost least
+    def block(
         self,
         device_token: str,
         apns_id: str,
@@ -188,7 +188,7 @@ class AnswerDecoder:
             if first & 0x80:  # section 6.1, indexed
                 index, at = _integer(block, at, 0x7F)
                 name, value = self._table.get_by_index(index)
-            elif first & 0x60 == 0x20:  # noqa: PLR2004  # section 6.3, the table's size
+            elif first & 0x60 == 0x20:  # section 6.3, the table's size
                 at = self._resize(block, at, first=not fields)
                 continue
             else:
