@@ -32,9 +32,6 @@ _INTERNAL_TTL: Final = timedelta(hours=1)
 _ALARM_PACE: Final = timedelta(minutes=1)
 """The same alarm is raised at most once in this time; it only prolongs what is open anyway (rule 7)."""
 
-_ALREADY_RINGING: Final = 2
-"""CXErrorCodeIncomingCallError.callUUIDAlreadyExists: the push was a repeat, the phone is ringing."""
-
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -179,7 +176,7 @@ class Desk:
             return [lifecycle.acknowledge(c, owner, tx.now, known[c.incident.id]) for c in changes]
         if receipt.kind == "received":
             return [change.note("received", f"by {call.device}") for change in changes]
-        if receipt.kind == "failed" and receipt.error_code == _ALREADY_RINGING:
+        if receipt.repeat:
             return [change.note("repeated", f"{call.device} was ringing already") for change in changes]
         why = "declined" if receipt.kind == "declined" else f"failed (CallKit {receipt.error_code})"
         pages = await calls.pages_of(tx.connection, call.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,7 +17,8 @@ from bridge.store.tables import calls, devices, pages, receipts
 
 ReceiptKind: TypeAlias = Literal["received", "answered", "declined", "failed"]
 
-_ENDS: dict[str, str] = {"answered": "answered", "declined": "declined", "failed": "failed"}
+_ALREADY_RINGING: Final = 2
+"""CXErrorCodeIncomingCallError.callUUIDAlreadyExists: the push was a repeat, and the phone is ringing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,11 @@ class Receipt:
     kind: ReceiptKind
     at: str | None = None
     error_code: int | None = None
+
+    @property
+    def repeat(self) -> bool:
+        """Whether it only says that a repeated push met a call that is ringing already."""
+        return self.kind == "failed" and self.error_code == _ALREADY_RINGING
 
 
 async def find(connection: AsyncConnection, call_id: str) -> Call | None:
@@ -62,8 +68,8 @@ async def record(connection: AsyncConnection, call: Call, receipt: Receipt, now:
     await connection.execute(
         update(calls).where(mine & calls.c.received_at.is_(None)).values(received_at=now)
     )
-    if receipt.kind in _ENDS:
-        await connection.execute(update(calls).where(mine).values(state=_ENDS[receipt.kind]))
+    if receipt.kind != "received" and not receipt.repeat:
+        await connection.execute(update(calls).where(mine).values(state=receipt.kind))
         await _hang_up(connection, call, now)
     return True
 
