@@ -10,9 +10,12 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
+import click
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from bridge.cli import main
 
 ROOT = Path(__file__).parent.parent
 BRIDGE = ROOT / "bridge"
@@ -41,7 +44,7 @@ PURE = frozenset(
 )
 EDGES = frozenset({"apns", "clock", "config", "outgoing", "store", "telemetry", "web"})
 LOOPS = frozenset({"api", "desk", "escalator", "heartbeat", "sender"})
-FLOORS = (PURE, EDGES, LOOPS, frozenset({"app"}), frozenset({"cli", "client", "demo"}))
+FLOORS = (PURE, EDGES, LOOPS, frozenset({"app", "wiring"}), frozenset({"cli", "client", "demo"}))
 """From the ground up: a module imports from its own floor and from those below it."""
 
 NEIGHBOURS = {("web", "config")}
@@ -215,6 +218,8 @@ def test_what_is_shipped_is_what_is_tested(part: str) -> None:
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
+FLAGS_OF_OTHERS = {"--help", "--require-hashes", "--strict"}
+PENDING = {} if "demo" in main.list_commands(click.Context(main)) else {"demo": click.Command("demo")}
 PLANNED = re.compile(r"^## Not yet.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -260,6 +265,35 @@ def test_every_make_target_that_the_documents_name_is_there() -> None:
     for path in documents():
         asked = set(re.findall(r"(?:`|^)make ([a-z]+)", path.read_text(), re.MULTILINE))
         assert asked <= targets, path
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield " ".join((*path, name)), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_flag_and_command_that_the_documents_name_is_there(path: Path) -> None:
+    known = dict(commands(main)) | PENDING
+    flags = {flag for command in known.values() for parameter in command.params for flag in parameter.opts}
+    text = path.read_text()
+    used = re.findall(r"(?:`|pushkit-bridge [a-z].*? )(--[a-z.-]+)", text)
+    assert set(used) <= flags | FLAGS_OF_OTHERS, path.name
+    for line in re.findall(r"[`/]pushkit-bridge ((?:[a-z][a-z-]* ?)+)", text):
+        words = line.split()
+        depth = next((n for n in (1, 2, 3) if not isinstance(known.get(" ".join(words[:n])), click.Group)), 1)
+        assert " ".join(words[:depth]) in known, f"{path.name}: {line}"
+
+
+def test_the_readme_names_every_flag_of_serve() -> None:
+    serve = dict(commands(main))["serve"]
+    readme = (ROOT / "README.md").read_text()
+    assert [flag for parameter in serve.params for flag in parameter.opts if f"`{flag}`" not in readme] == []
 
 
 def test_no_file_names_a_package_registry() -> None:
