@@ -6,7 +6,6 @@ The ledger owns every retry; nothing here remembers a page beyond one attempt.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,11 +13,11 @@ from typing import Final, Protocol
 
 import structlog
 
-from bridge import escalation
+from bridge import settlement
 from bridge.bundles import Bundle, Call, Line
 from bridge.clock import Clock
-from bridge.desk import Desk, fail_over
-from bridge.incidents import Change, Incident, Page, fallback
+from bridge.desk import Desk
+from bridge.incidents import Incident, Page
 from bridge.outgoing import Outgoing
 from bridge.payloads import Renderer, Shown, outgoing_webhook
 from bridge.pushes import (
@@ -32,7 +31,8 @@ from bridge.pushes import (
     Unregistered,
     mask,
 )
-from bridge.store import Scope, Tx, devices, outbox
+from bridge.settlement import name_of
+from bridge.store import devices, outbox
 from bridge.store.devices import Device
 from bridge.store.tx import load_incidents
 from bridge.telemetry import Metrics
@@ -133,7 +133,8 @@ class Sender:
         due = await self._store.read(outbox.next_due)
         if due is None or due > self._clock.now() or len(self._tasks) >= _IN_FLIGHT:
             return
-        claim = await self._store.write(self._claim)
+        settings = self._desk.settings
+        claim = await self._store.write(lambda tx: settlement.claim(tx, settings, _LEASE))
         for item in claim.settled:
             self._tell(item.page, item.outcome, item.reason)
         for bundle in claim.bundles:
@@ -145,21 +146,6 @@ class Sender:
         """Wait until every send under way is settled."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-
-    async def _claim(self, tx: Tx) -> outbox.Claim:
-        claim = await outbox.claim(tx.connection, tx.now, _LEASE, self._desk.settings.quiet_gap)
-        phones = {phone.name: phone for phone in await tx.phones()} if claim.settled else {}
-        for item in claim.settled:
-            # The call was tried and never taken; a notification may still get through (429 on one token).
-            tried = item.outcome == "expired" and item.attempts > 0 and item.page.kind == "ring"
-            if (
-                tried
-                and item.page.push == "voip"
-                and item.page.target in phones
-                and phones[item.page.target].alert
-            ):
-                await tx.put([fallback(item.page, tx.now)])
-        return claim
 
     # --- one bundle ---
 
@@ -185,10 +171,10 @@ class Sender:
         seconds = (self._clock.now() - now).total_seconds()
         self._metrics.push_seconds.observe(seconds)
         reason = getattr(outcome, "reason", "")
-        self._metrics.pushes.labels(call.push, _name(outcome), reason).inc()
+        self._metrics.pushes.labels(call.push, name_of(outcome), reason).inc()
         log.info(
             "push",
-            outcome=_name(outcome),
+            outcome=name_of(outcome),
             reason=reason or None,
             push=call.push,
             call=call.id,
@@ -240,10 +226,10 @@ class Sender:
         else:
             body = outgoing_webhook(incidents[0], page, self._clock.now())
             outcome = await self._outgoing.post(url.reveal(), body, page.id)
-        self._metrics.outgoing.labels(_name(outcome)).inc()
+        self._metrics.outgoing.labels(name_of(outcome)).inc()
         log.info(
             "outgoing webhook",
-            outcome=_name(outcome),
+            outcome=name_of(outcome),
             reason=getattr(outcome, "reason", None),
             webhook=page.target,
             incidents=[page.incident_id],
@@ -255,47 +241,13 @@ class Sender:
     # --- what came of it ---
 
     async def _settle(self, bundle: Bundle, device: Device | None, outcome: Outcome, token: str) -> None:
-        async def job(tx: Tx) -> tuple[tuple[Page, ...], bool]:
-            return await self._settle_in(tx, bundle, outcome, token)
-
-        pages, set_aside = await self._store.write(job)
-        for page in pages:
-            self._tell(page, _name(outcome), getattr(outcome, "reason", None))
-        await self._alarm(device, outcome, set_aside=set_aside)
-
-    async def _settle_in(
-        self, tx: Tx, bundle: Bundle, outcome: Outcome, token: str
-    ) -> tuple[tuple[Page, ...], bool]:
-        """Settle in one transaction; gives the pages that are over, and whether a token was set aside."""
-        if isinstance(outcome, Retryable):
-            at = tx.now + _pause(bundle.lines[0].attempt, outcome)
-            await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now)
-            tx.changed = True
-            return (), False
-        pages = await outbox.settle(
-            tx.connection, bundle, _name(outcome), getattr(outcome, "reason", None), tx.now
+        settings = self._desk.settings
+        pages, set_aside = await self._store.write(
+            lambda tx: settlement.settle(tx, settings, bundle, outcome, token)
         )
-        found = await tx.incidents(Scope(ids=tuple(sorted({page.incident_id for page in pages}))))
-        changes = [Change(incident) for incident in found]
-        if isinstance(outcome, Accepted):
-            if bundle.call is not None:
-                await outbox.accept_call(tx.connection, bundle.call, tx.now)
-            by_incident = {page.incident_id: page for page in pages}
-            await tx.apply(escalation.accepted(c, by_incident[c.incident.id]) for c in changes)
-            return pages, False
-        set_aside = await self._set_aside(tx, bundle, outcome, token)
-        phones = await tx.phones()
-        why = f"{_name(outcome)} ({outcome.reason})"
-        await tx.apply(fail_over(self._desk.settings, changes, pages, phones, why, tx.now))
-        return pages, set_aside
-
-    async def _set_aside(self, tx: Tx, bundle: Bundle, outcome: Outcome, token: str) -> bool:
-        if bundle.call is None or not isinstance(outcome, Unregistered | Quarantined):
-            return False
-        trouble = f"{_name(outcome)}: {outcome.reason}"
-        since = outcome.since if isinstance(outcome, Unregistered) else None
-        call = bundle.call
-        return await devices.mark_trouble(tx.connection, call.device, call.push, token, trouble, since)
+        for page in pages:
+            self._tell(page, name_of(outcome), getattr(outcome, "reason", None))
+        await self._alarm(device, outcome, set_aside=set_aside)
 
     async def _alarm(self, device: Device | None, outcome: Outcome, *, set_aside: bool) -> None:
         match outcome:
@@ -339,20 +291,6 @@ class Sender:
             step=page.step,
             ring=page.ring,
         )
-
-
-def _pause(attempt: int, outcome: Retryable) -> timedelta:
-    """Soon, then less often; at once where a second try cannot ring twice; as asked where the peer asked."""
-    if outcome.after is not None:
-        return timedelta(seconds=outcome.after)
-    if outcome.certainly_not_processed and attempt == 1:
-        return timedelta(0)
-    seconds = min(0.5 * 2.0 ** min(attempt - 1, 10), 30.0)
-    return timedelta(seconds=seconds * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
-
-
-def _name(outcome: Outcome) -> str:
-    return type(outcome).__name__.lower()
 
 
 def _ids(bundle: Bundle) -> list[str]:

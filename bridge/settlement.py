@@ -1,0 +1,90 @@
+"""What a send means for the ledger: pages get their outcome, incidents learn of it, tokens are set aside.
+
+Each verb is one transaction's work, for `Store.write`.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Final
+
+from bridge import escalation
+from bridge.bundles import Bundle
+from bridge.config import Settings
+from bridge.desk import fail_over
+from bridge.incidents import Change, Page, fallback
+from bridge.pushes import Accepted, Outcome, Quarantined, Retryable, Unregistered
+from bridge.store import Scope, Tx, devices, outbox
+
+_LONGEST_PAUSE: Final = 30.0
+"""Seconds between attempts, at the most, where the peer asks for nothing."""
+
+
+def name_of(outcome: Outcome) -> str:
+    """Give an outcome's name, as the ledger, the log and the metrics have it."""
+    return type(outcome).__name__.lower()
+
+
+async def claim(tx: Tx, settings: Settings, lease: timedelta) -> outbox.Claim:
+    """Claim what is due; where a call was tried and never taken, its alert push stands in.
+
+    A notification may get through where a call does not: 429 counts for one token.
+    """
+    claimed = await outbox.claim(tx.connection, tx.now, lease, settings.quiet_gap)
+    tried = [
+        item.page
+        for item in claimed.settled
+        if item.outcome == "expired"
+        and item.attempts
+        and item.page.kind == "ring"
+        and item.page.push == "voip"
+    ]
+    if tried:
+        with_alert = {phone.name for phone in await tx.phones() if phone.alert}
+        await tx.put([fallback(page, tx.now) for page in tried if page.target in with_alert])
+    return claimed
+
+
+async def settle(
+    tx: Tx, settings: Settings, bundle: Bundle, outcome: Outcome, token: str
+) -> tuple[tuple[Page, ...], bool]:
+    """Settle one send; gives the pages that are over, and whether a token was set aside."""
+    if isinstance(outcome, Retryable):
+        at = tx.now + _pause(bundle.lines[0].attempt, outcome)
+        await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now)
+        tx.changed = True
+        return (), False
+    reason = None if isinstance(outcome, Accepted) else outcome.reason
+    pages = await outbox.settle(tx.connection, bundle, name_of(outcome), reason, tx.now)
+    found = await tx.incidents(Scope(ids=tuple(sorted({page.incident_id for page in pages}))))
+    changes = [Change(incident) for incident in found]
+    if isinstance(outcome, Accepted):
+        if bundle.call is not None:
+            await outbox.accept_call(tx.connection, bundle.call, tx.now)
+        by_incident = {page.incident_id: page for page in pages}
+        await tx.apply(escalation.accepted(change, by_incident[change.incident.id]) for change in changes)
+        return pages, False
+    set_aside = await _set_aside(tx, bundle, outcome, token)
+    why = f"{name_of(outcome)} ({reason})"
+    await tx.apply(fail_over(settings, changes, pages, await tx.phones(), why, tx.now))
+    return pages, set_aside
+
+
+async def _set_aside(tx: Tx, bundle: Bundle, outcome: Outcome, token: str) -> bool:
+    if bundle.call is None or not isinstance(outcome, Unregistered | Quarantined):
+        return False
+    trouble = f"{name_of(outcome)}: {outcome.reason}"
+    since = outcome.since if isinstance(outcome, Unregistered) else None
+    call = bundle.call
+    return await devices.mark_trouble(tx.connection, call.device, call.push, token, trouble, since)
+
+
+def _pause(attempt: int, outcome: Retryable) -> timedelta:
+    """Soon, then less often; at once where a second try cannot ring twice; as asked where the peer asked."""
+    if outcome.after is not None:
+        return timedelta(seconds=outcome.after)
+    if outcome.certainly_not_processed and attempt == 1:
+        return timedelta(0)
+    seconds = min(0.5 * 2.0 ** min(attempt - 1, 10), _LONGEST_PAUSE)
+    return timedelta(seconds=seconds * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
