@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,32 @@ def test_the_image_runs_the_bridge_as_nobody_on_a_read_only_root(
     )
     assert container("sh", "-c", "command -v pip hatchling pytest || echo none") == "none"
     assert container("pushkit-bridge", "--version").startswith("pushkit-bridge")
+
+    with served(container) as address:
+        container("pushkit-bridge", "healthcheck", f"--url={address}/-/healthy")
+    assert (container.state / "bridge.db").exists()
+    with pytest.raises(AssertionError, match=r"/-/healthy"):
+        container("pushkit-bridge", "healthcheck", f"--url={address}/-/healthy")
+
+
+@contextmanager
+def served(container: Container) -> Iterator[str]:
+    """Run `serve` in the container; yields where it listens."""
+    shutil.copytree(ROOT / "examples", container.state / "examples")
+    config = (ROOT / "config.example.yaml").read_text()
+    (container.state / "config.yaml").write_text(config)
+    args = ("--web.listen-address=127.0.0.1:0", "--phone.listen-address=127.0.0.1:0", "--log.format=json")
+    command = container.command("pushkit-bridge", "serve", f"--config.file={STATE}/config.yaml", *args)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            lines = (json.loads(line) for line in process.stderr if line.startswith("{"))
+            started = next(line for line in lines if line["event"] == "started")
+            yield started["web"][0]
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+    assert process.returncode == 0
 
 
 def test_the_dockerfile_pleases_hadolint() -> None:
