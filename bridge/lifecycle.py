@@ -155,10 +155,9 @@ def _opened(alert: Alert, times: Times, now: datetime, revision: int) -> Episode
 
 def _returns_quietly(known: Episode, alert: Alert, times: Times, now: datetime) -> bool:
     """Judge by either clock: Alertmanager tells of an end up to group_interval later than it was."""
-    if known.ended_at is None or known.ended_here_at is None:
-        return False
-    by_ours = now - known.ended_here_at < times.refire_quiet
-    by_theirs = timedelta(0) <= alert.starts_at - known.ended_at < times.refire_quiet
+    ours, theirs = known.ended_here_at, known.ended_at
+    by_ours = ours is not None and now - ours < times.refire_quiet
+    by_theirs = theirs is not None and timedelta(0) <= alert.starts_at - theirs < times.refire_quiet
     return by_ours or by_theirs
 
 
@@ -169,8 +168,8 @@ def _trigger(change: Change, news: list[Arrival], now: datetime) -> Change:
     starts = min(arrival.muted_until or now for arrival in news)
     if starts <= now:
         return escalation.restart(change, now)
-    if incident.state is State.TRIGGERED and incident.due_at is not None and incident.series:
-        if incident.ring > 0 or incident.step > 1 or incident.round > 1:
+    if incident.state is State.TRIGGERED and incident.due_at is not None:
+        if incident.ring > 0 or incident.round > 1:
             return change.note("muted", "the news is muted; the escalation that has begun goes on")
         starts = min(starts, incident.due_at)
     change = change.note("muted", f"the escalation starts at {starts.isoformat(timespec='seconds')}")
