@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 # The pure floor's own tests; tests/pure.coveragerc names the modules that they must cover.
-PURE_TESTS := $(filter-out %_oracles.py,$(sort $(wildcard $(patsubst %,tests/test_%*.py,\
+PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildcard $(patsubst %,tests/test_%*.py,\
 	alerts bundles digest escalation incidents lifecycle matchers oncall payloads policy pushes \
 	routing routetree texts timeintervals zones))))
 
