@@ -104,7 +104,7 @@ def _name_the_unusable(change: Change, phones: Iterable[Phone]) -> Change:
 
 def _worth_a_line(incident: Incident) -> bool:
     """Whether to write to the timeline: a policy that reaches nobody goes round each minute, for hours."""
-    return incident.reached or incident.round <= 2  # noqa: PLR2004
+    return incident.reached or incident.round <= 2
 
 
 def _next_step(change: Change, policy: Receiver, now: datetime) -> Change:

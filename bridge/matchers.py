@@ -296,6 +296,6 @@ def _go_escape(char: str) -> str:
     if char.isprintable():
         return char
     code = ord(char)
-    if code < 0x80:  # noqa: PLR2004 - ASCII
+    if code < 0x80:
         return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - fits four digits
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

@@ -124,15 +124,15 @@ def outcome(
 ) -> Outcome:
     """Say what one answer of APNs means; an unknown reason is judged by its status class."""
     named = reason or f"HTTP {status}"
-    if status == 200:  # noqa: PLR2004
+    if status == 200:
         return Accepted()
-    if status == 410:  # noqa: PLR2004
+    if status == 410:
         since = None if timestamp_ms is None else datetime.fromtimestamp(timestamp_ms / 1000, UTC)
         return Unregistered(named, since)
     if reason in _QUARANTINE:
         return Quarantined(named)
     if reason in _MISCONFIGURED or (reason not in _RETRY and status in {401, 403}):
         return Misconfigured(named)
-    if reason in _RETRY or status in {408, 429} or not 400 <= status < 500:  # noqa: PLR2004
+    if reason in _RETRY or status in {408, 429} or not 400 <= status < 500:
         return Retryable(named, retry_after)
     return Rejected(named)

@@ -248,7 +248,7 @@ def parse_days_of_month(text: str) -> Span:
     """Read a day of the month or a range: `1`, `1:5`, `-3:-1`; negative numbers count from the end."""
     span = _span(text, _number)
     for day in (span.first, span.last):
-        if not 1 <= abs(day) <= 31:  # noqa: PLR2004
+        if not 1 <= abs(day) <= 31:
             raise IntervalError(f"{day} is not a day of the month; write 1 to 31, or -1 to -31 from its end")
     if span.first < 0 < span.last:
         raise IntervalError(f"{quoted(text)}: the last day must be negative if the first is")
@@ -305,7 +305,7 @@ def _number(word: str) -> int:
 
 def _span(text: str, read: Callable[[str], int]) -> Span:
     words = text.lower().split(":")
-    if len(words) > 2:  # noqa: PLR2004 - first and last
+    if len(words) > 2:
         raise IntervalError(f"{quoted(text)} is not a range; write first:last")
     return Span(read(words[0]), read(words[-1]))
 

@@ -262,7 +262,7 @@ class _Checks:
             seen: Counter[str] = Counter()
             for index, name in enumerate(self.tree.get(path)):
                 seen[name] += 1
-                if seen[name] == 2:  # noqa: PLR2004 - once for each name
+                if seen[name] == 2:
                     self.tree.note((*path, index), f"{quote(name)} is named twice")
 
     def steps_that_reach_nobody(self) -> None:

@@ -81,7 +81,7 @@ def duration(text: str) -> timedelta:
         (int(number[:20]), factor) for number, factor in zip(found.groups("0"), _MILLISECONDS, strict=True)
     ]
     total = sum(number * factor for number, factor in numbers)
-    if total >= _LONGEST or any(len(number) > 20 for number in found.groups("0")):  # noqa: PLR2004
+    if total >= _LONGEST or any(len(number) > 20 for number in found.groups("0")):
         raise ValueError(f"{quote(text)} is too long; the longest is 292y")
     return timedelta(milliseconds=total)
 
@@ -108,7 +108,7 @@ def size(text: str) -> int:
     if found is None:
         raise ValueError(f"{quote(text)} is not a size; write for instance 16MiB, 500kB or a number of bytes")
     value = int(found[1]) * _FACTORS[found[2].lower()]
-    if not 1024 <= value <= 1 << 30:  # noqa: PLR2004
+    if not 1024 <= value <= 1 << 30:
         raise ValueError("must be from 1KiB to 1GiB")
     return value
 
@@ -163,7 +163,7 @@ def ten_characters(text: str) -> str:
     """Check a team id or key id: ten capital letters and digits."""
     if _TEN.fullmatch(text):
         return text
-    seen = f"it has {len(text)}" if len(text) != 10 else "it has others"  # noqa: PLR2004
+    seen = f"it has {len(text)}" if len(text) != 10 else "it has others"
     raise ValueError(
         f"must be 10 characters, capital letters and digits, as Apple's developer site shows it; {seen}"
     )

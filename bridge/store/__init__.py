@@ -10,8 +10,10 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
-from typing import TypeAlias, TypeVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -20,8 +22,9 @@ from bridge.incidents import Change, Incident
 from bridge.oncall import Phone
 from bridge.store import engine, outbox, queries
 from bridge.store.engine import StoreError
+from bridge.store.stage import Scope
 from bridge.store.tables import meta
-from bridge.store.tx import Scope, Tx
+from bridge.store.tx import Tx
 from bridge.store.writer import Overloaded, Writer
 
 __all__ = ["Decide", "Overloaded", "Scope", "Store", "StoreError", "Tx"]
@@ -32,12 +35,23 @@ Decide: TypeAlias = Callable[[tuple[Incident, ...], tuple[Phone, ...], datetime]
 """A pure decision over the incidents of a Scope and the state of every phone. It may run more than once."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """The job of `Store.update`: unlike a function, the writer can see what it needs before it runs."""
+
+    scope: Scope
+    decide: Decide
+
+
+_Job: TypeAlias = _Update | Callable[[Tx], Awaitable[Any]]
+
+
 class Store:
     """The open ledger. `on_change` hooks run after a commit that gave the loops something to do."""
 
-    def __init__(self, reader: AsyncEngine, writer: Writer, now: Callable[[], datetime]) -> None:
+    def __init__(self, reader: AsyncEngine, engine: AsyncEngine, now: Callable[[], datetime]) -> None:
         self._reader = reader
-        self._writer = writer
+        self._writer = Writer(engine, self._run)
         self._now = now
         self.on_change: list[Callable[[], None]] = []
 
@@ -51,32 +65,61 @@ class Store:
         """Writes that have queued up."""
         return self._writer.waiting
 
+    def start(self) -> None:
+        """Begin to commit."""
+        self._writer.start()
+
+    async def stop(self) -> None:
+        """Commit what has queued up, then stop."""
+        await self._writer.stop()
+
     async def update(self, scope: Scope, decide: Decide) -> tuple[Change, ...]:
         """Load the incidents of `scope`, let `decide` decide, write what it says, commit.
 
         Raises Overloaded, or sqlalchemy's DBAPIError when it cannot be committed.
         """
-
-        async def job(tx: Tx) -> tuple[Change, ...]:
-            incidents = await tx.incidents(scope)
-            changes = tuple(decide(incidents, await tx.phones(), tx.now))
-            await tx.apply(changes)
-            return changes
-
-        return await self.write(job)
+        changes: tuple[Change, ...] = await self._submit(_Update(scope, decide))
+        return changes
 
     async def write(self, job: Callable[[Tx], Awaitable[T]]) -> T:
         """Run a job in a transaction, and return its result once that is committed. Raises as `update`."""
+        result: T = await self._submit(job)
+        return result
 
-        async def run(connection: AsyncConnection) -> tuple[T, bool]:
-            tx = Tx(connection, self._now())
-            return await job(tx), tx.changed
-
-        result, changed = await self._writer.submit(run)
+    async def _submit(self, job: _Job) -> Any:
+        result, changed = await self._writer.submit(job)
         if changed:
             for hook in self.on_change:
                 hook()
         return result
+
+    async def _run(self, connection: AsyncConnection, jobs: Sequence[_Job]) -> Sequence[tuple[Any, bool]]:
+        """Run a batch in order; updates that follow each other share their statements."""
+        results: list[tuple[Any, bool]] = []
+        for together, group in groupby(jobs, key=lambda job: isinstance(job, _Update)):
+            if together:
+                results += await self._decide([job for job in group if isinstance(job, _Update)], connection)
+                continue
+            for job in group:
+                tx = Tx(connection, self._now())
+                results.append((await job(tx), tx.changed))  # type: ignore[operator]
+        return results
+
+    async def _decide(
+        self, updates: Sequence[_Update], connection: AsyncConnection
+    ) -> list[tuple[tuple[Change, ...], bool]]:
+        tx = Tx(connection, self._now())
+        await tx.incidents(*(one.scope for one in updates))
+        phones = await tx.phones()
+        results = []
+        for number, one in enumerate(updates):
+            # Each has an instant of its own: what is begun, ended and begun again has another identity.
+            now = tx.now + number * timedelta.resolution
+            changes = tuple(one.decide(tx.matching(one.scope), phones, now))
+            tx.stage(changes)
+            results.append((changes, bool(changes)))
+        await tx.flush()
+        return results
 
     async def read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run a query beside the writer, over what is committed."""
@@ -97,10 +140,9 @@ async def open_store(stack: AsyncExitStack, url: str, now: Callable[[], datetime
     reader, writing = engine.open_engine(path, writer=False), engine.open_engine(path, writer=True)
     stack.push_async_callback(reader.dispose)
     stack.push_async_callback(writing.dispose)
-    writer = Writer(writing)
-    store = Store(reader, writer, now)
-    writer.start()
-    stack.push_async_callback(writer.stop)
+    store = Store(reader, writing, now)
+    store.start()
+    stack.push_async_callback(store.stop)
     # The lock says that no other bridge lives: what was being sent when the last one died is due now.
     await store.write(lambda tx: outbox.release(tx.connection, tx.now))
     return store

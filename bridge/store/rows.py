@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -119,11 +120,15 @@ def episode(row: RowMapping) -> Episode:
     )
 
 
-def page_row(page: Page, created_at: Any) -> dict[str, Any]:
-    """Give the columns of a page that enters the outbox."""
+def page_row(page: Page, created_at: datetime, withdrawn: str | None = None) -> dict[str, Any]:
+    """Give the columns of a page that enters the outbox, or that was withdrawn before it could."""
     return {
         **asdict(page),
-        "state": "waiting",
+        "state": "settled" if withdrawn else "waiting",
+        "withdrawn": withdrawn,
+        "outcome": "withdrawn" if withdrawn else None,
+        "reason": withdrawn,
+        "settled_at": created_at if withdrawn else None,
         "attempt": 0,
         "next_attempt_at": page.due_at,
         "created_at": created_at,

@@ -2,103 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.incidents import Change, Episode, Incident, Page, Slot, State
+from bridge.incidents import Change, Episode, Incident, Page, State
 from bridge.oncall import Phone
 from bridge.store import rows
+from bridge.store.stage import Scope, Stage
 from bridge.store.tables import devices, episodes, incidents, pages, timeline
 
 _CHUNK: Final = 500
 """Values in one IN list: well below SQLite's limit on variables."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which incidents a decision needs.
-
-    The open ones of `slots`, the open ones in which an alert of (`source`, `fingerprints`) is
-    open, and those of `ids` whatever their state.
-    """
-
-    slots: tuple[Slot, ...] = ()
-    source: str = ""
-    fingerprints: tuple[str, ...] = ()
-    ids: tuple[str, ...] = ()
-
-
 class Tx:
-    """What a job may do with the ledger. `now` is the transaction's."""
+    """What jobs may do with the ledger in one transaction. `now` is the transaction's.
+
+    Decisions are staged in memory and written by `flush`, so that those of many webhooks cost as
+    few statements as one's. A later decision sees what an earlier one has staged.
+    """
 
     def __init__(self, connection: AsyncConnection, now: datetime) -> None:
         self.connection = connection
         self.now = now
         self.changed = False
-        self._loaded: dict[str, Incident] = {}
+        self._stage = Stage()
 
-    async def incidents(self, scope: Scope) -> tuple[Incident, ...]:
-        """Load the incidents of a scope, each with all its episodes."""
-        ids = set(scope.ids)
+    async def incidents(self, *scopes: Scope) -> tuple[Incident, ...]:
+        """Load the incidents of these scopes, each with all its episodes."""
+        ids = {name for scope in scopes for name in scope.ids}
         still_open = incidents.c.state != State.RESOLVED.value
-        for chunk in _chunks([rows.slot_key(slot) for slot in scope.slots]):
+        slots = {rows.slot_key(slot) for scope in scopes for slot in scope.slots}
+        for chunk in _chunks(sorted(slots)):
             ids |= await self._ids(incidents.c.id, still_open & incidents.c.slot.in_(chunk))
-        mine = (episodes.c.source == scope.source) & (episodes.c.status == "firing")
-        for chunk in _chunks(scope.fingerprints):
-            ids |= await self._ids(episodes.c.incident_id, mine & episodes.c.fingerprint.in_(chunk))
-        found = await load_incidents(self.connection, sorted(ids))
-        self._loaded.update((incident.id, incident) for incident in found)
-        return found
+        for source in {scope.source for scope in scopes if scope.fingerprints}:
+            mine = (episodes.c.source == source) & (episodes.c.status == "firing")
+            wanted = {name for scope in scopes if scope.source == source for name in scope.fingerprints}
+            for chunk in _chunks(sorted(wanted)):
+                ids |= await self._ids(episodes.c.incident_id, mine & episodes.c.fingerprint.in_(chunk))
+        self._stage.loaded(await load_incidents(self.connection, sorted(ids - self._stage.known)))
+        return self._stage.matching(*scopes)
+
+    def matching(self, scope: Scope) -> tuple[Incident, ...]:
+        """Give the incidents of a scope that was loaded before, as they are staged now."""
+        return self._stage.matching(scope)
 
     async def _ids(self, column: Any, where: ColumnElement[bool]) -> set[str]:
         return set((await self.connection.execute(select(column).where(where))).scalars())
 
     async def phones(self) -> tuple[Phone, ...]:
-        """Load what a decision needs to know of every device."""
+        """Load what a decision needs to know of every device, as it is in this transaction."""
         found = await self.connection.execute(select(devices).where(devices.c.removed_at.is_(None)))
         return tuple(rows.phone(row) for row in found.mappings())
 
-    async def apply(self, changes: Iterable[Change]) -> None:
-        """Write what was decided: incidents, episodes, withdrawn pages, new pages, timeline."""
+    def stage(self, changes: Iterable[Change]) -> None:
+        """Take what was decided; `flush` writes it."""
         for change in changes:
-            await self._apply(change)
+            self.changed = True
+            self._stage.take(change)
 
-    async def _apply(self, change: Change) -> None:
-        self.changed = True
-        incident = change.incident
-        before = self._loaded.get(incident.id)
-        await self._write_incident(before, incident)
-        await self._write_episodes(before.alerts if before else {}, incident)
-        if change.withdraw is not None:
-            await withdraw(self.connection, incident.id, change.withdraw, self.now)
-        await self.put(change.pages)
-        if change.events:
+    async def apply(self, changes: Iterable[Change]) -> None:
+        """Write what was decided."""
+        self.stage(changes)
+        await self.flush()
+
+    async def put(self, new: Iterable[Page]) -> None:
+        """Put pages into the outbox that no decision made: those that stand in for another."""
+        for page in new:
+            self.changed = True
+            self._stage.pages[page.id] = page
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is staged: incidents, episodes, withdrawn pages, new pages, timeline."""
+        stage = self._stage
+        await self._write_incidents(stage)
+        await self._write_episodes(stage)
+        for incident_id, reason in stage.withdrawn.items():
+            await withdraw(self.connection, incident_id, reason, self.now)
+        await self._write_pages(stage)
+        if stage.events:
             lines = [
-                {"incident_id": incident.id, "at": self.now, "kind": event.kind, "text": event.text}
-                for event in change.events
+                {"incident_id": incident_id, "at": self.now, "kind": event.kind, "text": event.text}
+                for incident_id, event in stage.events
             ]
             await self.connection.execute(timeline.insert(), lines)
-        self._loaded[incident.id] = incident
+        stage.written()
 
-    async def _write_incident(self, before: Incident | None, incident: Incident) -> None:
-        row = rows.incident_row(incident)
-        if before is None:
-            await self.connection.execute(incidents.insert(), row)
-        elif row != rows.incident_row(before):
-            await self.connection.execute(incidents.update().where(incidents.c.id == incident.id), row)
+    async def _write_incidents(self, stage: Stage) -> None:
+        # The old ones first: one of them may leave the slot that a new one takes.
+        old = [{**rows.incident_row(after), "_id": after.id} for before, after in stage.changed() if before]
+        if old:
+            await self.connection.execute(update(incidents).where(incidents.c.id == bindparam("_id")), old)
+        new = [rows.incident_row(after) for before, after in stage.changed() if before is None]
+        if new:
+            await self.connection.execute(incidents.insert(), new)
 
-    async def _write_episodes(self, before: Mapping[str, Episode], incident: Incident) -> None:
-        source = incident.slot.source
-        changed = [e for e in incident.alerts.values() if before.get(e.fingerprint) != e]
-        new = [rows.episode_row(incident.id, source, e) for e in changed if e.fingerprint not in before]
+    async def _write_episodes(self, stage: Stage) -> None:
+        new: list[dict[str, Any]] = []
+        old: list[dict[str, Any]] = []
+        for before, after in stage.changed():
+            known = before.alerts if before else {}
+            for episode in after.alerts.values():
+                if known.get(episode.fingerprint) != episode:
+                    row = rows.episode_row(after.id, after.slot.source, episode)
+                    (old if episode.fingerprint in known else new).append(row)
         if new:
             await self.connection.execute(episodes.insert(), new)
-        old = [rows.episode_row(incident.id, source, e) for e in changed if e.fingerprint in before]
         if old:
             statement = (
                 update(episodes)
@@ -110,17 +124,18 @@ class Tx:
             ]
             await self.connection.execute(statement, keyed)
 
-    async def put(self, new: Sequence[Page]) -> None:
-        """Put pages into the outbox; one whose id is there already is the same page."""
-        if not new:
-            return
+    async def _write_pages(self, stage: Stage) -> None:
+        """Insert pages; a stand-in that is there already is the same page, for its id says so."""
         known: set[str] = set()
-        for chunk in _chunks([page.id for page in new]):
+        for chunk in _chunks([page.id for page in stage.pages.values() if page.kind == "fallback"]):
             known |= await self._ids(pages.c.id, pages.c.id.in_(chunk))
-        fresh = [rows.page_row(page, self.now) for page in new if page.id not in known]
-        self.changed = True
-        if fresh:
-            await self.connection.execute(pages.insert(), fresh)
+        new = [
+            rows.page_row(page, self.now, stage.dropped.get(page.id))
+            for page in stage.pages.values()
+            if page.id not in known
+        ]
+        if new:
+            await self.connection.execute(pages.insert(), new)
 
 
 async def withdraw(connection: AsyncConnection, incident_id: str, reason: str, now: datetime) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-T = TypeVar("T")
-_Item: TypeAlias = tuple[Callable[[AsyncConnection], Awaitable[Any]], asyncio.Future[Any]]
+_Item: TypeAlias = tuple[Any, asyncio.Future[Any]]
+
+Run: TypeAlias = Callable[[AsyncConnection, Sequence[Any]], Awaitable[Sequence[Any]]]
+"""Runs jobs in one transaction and gives their results in order; it may be called again for the same jobs."""
 
 _TOGETHER: Final = 128
 """Jobs in one transaction: enough to share the fsync, few enough that none waits long."""
@@ -39,10 +41,11 @@ class Overloaded(Exception):
 
 
 class Writer:
-    """Runs jobs in order, several to a transaction."""
+    """Has jobs run in order, several to a transaction. What a job is, `run` knows."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, run: Run) -> None:
         self._engine = engine
+        self._run_jobs = run
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
         self._task: asyncio.Task[None] | None = None
 
@@ -68,14 +71,14 @@ class Writer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def submit(self, job: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Run `job` in a transaction and return its result once that is committed.
+    async def submit(self, job: Any) -> Any:
+        """Have `job` run in a transaction, and return its result once that is committed.
 
         Raises Overloaded when the queue is full, or whatever the job or the commit raised.
         """
         if not self.working:
             raise Overloaded("the store is not working")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait((job, future))
         except asyncio.QueueFull:
@@ -111,7 +114,7 @@ class Writer:
     async def _together(self, batch: list[_Item]) -> None:
         async with self._engine.begin() as connection:
             try:
-                results = [await job(connection) for job, _ in batch]
+                results = await self._run_jobs(connection, [job for job, _ in batch])
             except Exception as error:
                 raise _JobFailed(error) from error
         for (_, future), result in zip(batch, results, strict=True):
