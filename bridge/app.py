@@ -15,6 +15,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from bridge import keeper
 from bridge.api.answers import errors
 from bridge.api.management import Management
 from bridge.api.operations import Operations
@@ -94,6 +95,7 @@ class Bridge:
         key = await secret(self.store)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         self.transport = transport(self.settings)
+        await keeper.restore(self.store, self.settings.apns, self.transport)
         stack.push_async_callback(self._close_transport)
         await self.transport.start(environments(self.settings))
         phone_runner = await self._phone_listener(stack, key)
@@ -109,6 +111,7 @@ class Bridge:
         stack.push_async_callback(self.sender.drain)
         await self._loop(stack, "sender", self.sender.run())
         await self._loop(stack, "escalator", self.escalator.run())
+        await self._loop(stack, "token", keeper.run(self.store, lambda: (self.settings.apns, self.transport)))
         if self.options.heartbeat_url:
             beat = Heartbeat(self.options.heartbeat_url, session, self.deaf, self.clock, self.metrics)
             await self._loop(stack, "heartbeat", beat.run())
@@ -257,6 +260,7 @@ class Bridge:
         self.web_config.reload()
         await self._sync_devices(new)
         if fresh is not None:
+            await keeper.restore(self.store, new.apns, fresh)
             before, self.transport = self.transport, fresh
             self._close_later(before)
         self.settings = self.desk.settings = new

@@ -191,6 +191,17 @@ class Transport:
         self._closed = True
         await asyncio.gather(*(pool.drain(timeout) for pool in self._pools))
 
+    @property
+    def token(self) -> tuple[str, int] | None:
+        """The provider token and its `iat` in Unix seconds, for `restore_token` after a restart."""
+        provider = self._plan.provider
+        return None if provider is None else provider.minted
+
+    def restore_token(self, header: str, issued_at: int) -> None:
+        """Go on with the provider token of an earlier run, if it is young enough."""
+        if self._plan.provider is not None:
+            self._plan.provider.restore(header, issued_at)
+
     def token_age(self, now: float) -> float | None:
         """Give the provider token's age in seconds, at `now` in Unix seconds; None before the first."""
         provider = self._plan.provider

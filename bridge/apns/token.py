@@ -68,6 +68,21 @@ class ProviderToken(AuthorizationHeaderProvider):
         self._mint()
         return True
 
+    @property
+    def minted(self) -> tuple[str, int] | None:
+        """The token as it is sent, and its `iat` in Unix seconds; None before the first."""
+        return (self._header, self._issued_at) if self._header else None
+
+    def restore(self, header: str, issued_at: int) -> None:
+        """Go on with a token that an earlier run minted, if it is young enough.
+
+        Apple counts a restart's new token as an update, and refuses pushes when those come too often.
+        """
+        age = self._wall() - issued_at
+        if -AHEAD <= age < RENEW_AFTER:
+            self._header, self._issued_at = header, issued_at
+            self._minted_at = self._elapsed() - max(age, 0)
+
     def age(self, now: float) -> float | None:
         """Give the token's age at the wall clock's `now`, in seconds; None before the first."""
         return now - self._issued_at if self._header else None

@@ -148,6 +148,28 @@ async def open_store(stack: AsyncExitStack, url: str, now: Callable[[], datetime
     return store
 
 
+async def recall(store: Store, name: str) -> str | None:
+    """Give what was remembered under a name."""
+
+    async def query(connection: AsyncConnection) -> str | None:
+        found: str | None = (
+            await connection.execute(select(meta.c.value).where(meta.c.name == name))
+        ).scalar()
+        return found
+
+    return await store.read(query)
+
+
+async def remember(store: Store, name: str, value: str) -> None:
+    """Remember a small thing over a restart."""
+
+    async def job(tx: Tx) -> None:
+        await tx.connection.execute(meta.delete().where(meta.c.name == name))
+        await tx.connection.execute(meta.insert(), {"name": name, "value": value})
+
+    await store.write(job)
+
+
 async def secret(store: Store) -> bytes:
     """Give the ledger's own secret, made at its first start: receipt tokens are signed with it."""
 
