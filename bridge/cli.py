@@ -42,6 +42,7 @@ class _Commands(click.Group):
     """A group some of whose commands live in modules of their own, loaded when they are called."""
 
     elsewhere: Final = {
+        "demo": ("bridge.demo", "Ring a virtual phone for a real alert, on this machine alone."),
         "simulator": ("bridge.simulator.command", "Run a strict APNs and virtual phones on this machine."),
     }
 

@@ -37,9 +37,7 @@ async def run(store: Store, current: Callable[[], tuple[ApnsSettings, Transport]
         apns, transport = current()
         token = transport.token
         if token is not None and token != kept:
-            with suppress(
-                Overloaded, SQLAlchemyError
-            ):  # the next look tries again
+            with suppress(Overloaded, SQLAlchemyError):  # the next look tries again
                 await remember(store, _name(apns), f"{token[1]} {token[0]}")
                 kept = token
         await asyncio.sleep(_LOOK)

@@ -1,0 +1,89 @@
+"""Child processes that never outlive us: for the demo, and for tests that start real programs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+_PATIENCE: Final = 10.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+_DEBIAN: Final = ":/usr/sbin:/sbin"
+
+
+class ChildError(Exception):
+    """A program is missing, or ended by itself; the text holds the end of its log."""
+
+
+def find_program(*names: str) -> str:
+    """Give the path of the first of these programs that is installed. Raises ChildError."""
+    for name in names:
+        found = shutil.which(name, path=os.environ.get("PATH", "") + _DEBIAN)
+        if found:
+            return found
+    raise ChildError(f"{names[0]} is not installed; on Debian: apt-get install {names[0]}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Find TCP ports of 127.0.0.1 that nobody uses at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class Child:
+    """A running program. `log` is the file that has what it prints."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name = name
+        self.process = process
+        self.log = log
+
+    def tail(self, lines: int = 15) -> str:
+        """Give the end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def check(self) -> None:
+        """Raise ChildError if it has ended."""
+        if self.process.returncode is not None:
+            raise ChildError(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, wait, and kill what does not listen; gives its exit status."""
+        if self.process.returncode is None:
+            self._signal(number)
+            try:
+                await asyncio.wait_for(self.process.wait(), _PATIENCE)
+            except TimeoutError:
+                self._signal(signal.SIGKILL)
+        return await self.process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+
+@asynccontextmanager
+async def child(name: str, command: Sequence[str], folder: Path) -> AsyncIterator[Child]:
+    """Run a program in a process group of its own, so that Ctrl-C reaches us first; stop it at the end."""
+    log = folder / f"{name}.log"
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    running = Child(name, process, log)
+    try:
+        yield running
+    finally:
+        # Shielded: a second Ctrl-C must not leave it behind.
+        await asyncio.shield(running.stop())
