@@ -27,6 +27,7 @@ _LIMIT: Final = 30.0
 """Seconds that one hand-over may take: generous, since somebody's laptop may be busy."""
 
 _ALERT: Final = ("alertname=DiskFull", "severity=critical", "team=db", "instance=db-1")
+_SUMMARY: Final = "--annotation=summary=Disk full on db-1"
 
 _ALERTMANAGER: Final = """\
 route:
@@ -106,8 +107,8 @@ async def _main(config_file: Path) -> None:
     click.echo("Starting the bridge, a simulated APNs with virtual phones, and a real Alertmanager ...")
     async with _stage(config_file) as stage:
         await _perform(stage, story)
-        _what_next(stage)
         if sys.stdin.isatty():
+            _what_next(stage)
             click.echo("Everything keeps running until Ctrl-C.")
             await asyncio.Event().wait()
 
@@ -210,9 +211,7 @@ def _missed(stage: Stage, what: str) -> str:
 async def _perform(stage: Stage, story: Story) -> None:
     click.echo()
     story.begin()
-    await _amtool(
-        "alert", "add", *_ALERT, "--annotation=summary=Disk full on db-1", url=stage.alertmanager_url
-    )
+    await _amtool("alert", "add", *_ALERT, _SUMMARY, url=stage.alertmanager_url)
     story.tell("amtool", f"fires an alert: {' '.join(_ALERT)}")
     incident = await _until(stage, "Alertmanager's webhook", lambda: _incident(stage, "triggered"))
     story.tell("bridge", f"has committed Alertmanager's webhook: incident {incident['id']}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from builders import NOW, notification, phone, receiver
 
@@ -13,6 +14,8 @@ from bridge.incidents import Change, Incident, Page, Slot
 from bridge.lifecycle import Destination, Times
 from bridge.oncall import DeviceGroup, Phone, reach
 from bridge.policy import Receiver
+
+Decision = TypeVar("Decision")
 
 SLOT = Slot("default", "platform", (("alertname", "DiskFull"),))
 GROUPS = {name: DeviceGroup(name, owners) for name, owners in {
@@ -60,19 +63,19 @@ class Story:
         """Let a notification arrive now; `muted` in seconds from now."""
         until = None if muted is None else self.now + timedelta(seconds=muted)
         ways = {alert.fingerprint: tuple(Destination(slot, until) for slot in to) for alert in alerts}
-        changes = lifecycle.receive(
-            self.incidents,
-            notification(*alerts, **fields),
-            ways,
-            lambda _: self.policy,
-            self.on_call,
-            self.times,
-            self.now,
-        )
+        message = notification(*alerts, **fields)
+
+        def verb() -> tuple[Change, ...]:
+            return lifecycle.receive(
+                self.incidents, message, ways, lambda _: self.policy, self.on_call, self.times, self.now
+            )
+
+        changes = self.decide(verb)
         return tuple(map(self.apply, changes))
 
     def acknowledge(self, by: str = "alice", revision: int | None = None) -> Change:
-        return self.apply(lifecycle.acknowledge(Change(self.incident), by, self.now, revision))
+        change = Change(self.incident)
+        return self.apply(self.decide(lambda: lifecycle.acknowledge(change, by, self.now, revision)))
 
     def accept(self) -> None:
         """Let APNs take every open page."""
@@ -82,12 +85,25 @@ class Story:
 
     def drop_out(self, page: Page, why: str = "declined") -> Change:
         self.open_pages.pop(page.id, None)
-        change = escalation.drop_out(Change(self.incident), page, why, self.policy, self.on_call, self.now)
-        return self.apply(lifecycle.advance(change, self.policy, self.on_call, self.now))
+        change = Change(self.incident)
+
+        def verb() -> Change:
+            out = escalation.drop_out(change, page, why, self.policy, self.on_call, self.now)
+            return lifecycle.advance(out, self.policy, self.on_call, self.now)
+
+        return self.apply(self.decide(verb))
 
     def advance(self) -> None:
         for incident in list(self.incidents.values()):
-            self.apply(lifecycle.advance(Change(incident), self.policy, self.on_call, self.now))
+            change = Change(incident)
+            self.apply(
+                self.decide(
+                    lambda change=change: lifecycle.advance(change, self.policy, self.on_call, self.now)
+                )
+            )
+
+    def decide(self, verb: Callable[[], Decision]) -> Decision:
+        return verb()
 
     def wait(self, seconds: float, *, accept: bool = True) -> None:
         """Let time pass; all pages are accepted as they appear unless told otherwise."""

@@ -1,0 +1,202 @@
+"""Whatever happens in whatever order: what must hold of an incident after every decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from builders import make_alert, phone, receiver, step
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from story import Decision, Story
+
+from bridge import lifecycle
+from bridge.incidents import Change, Incident, Page, State
+from bridge.lifecycle import Times
+from bridge.policy import Receiver, Step
+
+NAMES = ["DiskFull", "NodeDown", "Latency"]
+DEVICES = ["alice-iphone", "alice-ipad", "bob-iphone"]
+TIMES = Times(timedelta(hours=2), timedelta(minutes=5))
+
+STEPS = st.builds(
+    step,
+    st.sampled_from(["platform", "second", "both", "gone"]),
+    every=st.sampled_from([0, 1, 45]),
+    times=st.integers(1, 4),
+    then_after=st.sampled_from([0, 1, 60, 300]),
+    push=st.sampled_from(["voip", "alert"]),
+    webhooks=st.sampled_from([(), (), ("hook",)]),
+)
+POLICIES = st.builds(
+    lambda steps, repeat, notify: receiver(*steps, repeat=repeat, notify_resolved=notify),
+    st.lists(STEPS, min_size=1, max_size=3),
+    st.integers(0, 2),
+    st.booleans(),
+)
+PHONES = st.lists(st.sampled_from(DEVICES), unique=True).flatmap(
+    lambda names: st.tuples(
+        *(st.builds(phone, st.just(n), voip=st.booleans(), alert=st.booleans()) for n in names)
+    )
+)
+
+
+class Watched(Story):
+    """A story in which every decision is made twice and every change is looked at."""
+
+    def decide(self, verb: Callable[[], Decision]) -> Decision:
+        decision = verb()
+        assert verb() == decision
+        return decision
+
+    def apply(self, change: Change) -> Change:
+        before = self.incidents.get(change.incident.slot)
+        if before is not None and before.id == change.incident.id:
+            self._compare(before, change)
+        if not change.incident.open:
+            assert {page.kind for page in change.pages} <= {"resolved"}
+        for page in change.pages:
+            self._look_at(page, change.incident, before)
+        return super().apply(change)
+
+    def _compare(self, before: Incident, change: Change) -> None:
+        after = change.incident
+        assert after.revision >= before.revision
+        assert after.series >= before.series
+        if before.state is State.ACKNOWLEDGED and after.state is State.ACKNOWLEDGED:
+            assert change.pages == ()
+        if before.state is State.ACKNOWLEDGED and after.state is State.TRIGGERED:
+            assert after.revision > before.revision
+        if after.revision == before.revision and before.unanswered_at is not None and after.open:
+            assert change.pages == ()
+
+    def _look_at(self, page: Page, incident: Incident, before: Incident | None) -> None:
+        assert page.incident_id == incident.id
+        assert page.id not in {known.id for known in self.pages}
+        assert page.expires_at >= page.due_at == self.now
+        if page.kind == "resolved":
+            assert page.target in incident.told
+            return
+        place = (page.series, page.round, page.step)
+        asked: Step = self.policy.steps[page.step - 1]
+        assert 1 <= page.ring <= asked.ring.times
+        if page.kind == "webhook":
+            assert (page.ring, page.target) == (1, "hook")
+            return
+        for known in (before, incident):
+            if known is not None and place == (known.series, known.round, known.step):
+                assert page.target not in known.out
+        (device,) = [found for found in self.phones if found.name == page.target]
+        assert device.alert if page.push == "alert" else device.voip
+
+
+class Incidents(RuleBasedStateMachine):
+    """One slot, three alerts, and everything that can happen to them."""
+
+    @initialize(policy=POLICIES, phones=PHONES)
+    def begin(self, policy: Receiver, phones: tuple[object, ...]) -> None:
+        self.story = Watched(policy, phones, TIMES)
+        self.open: dict[str, datetime] = {}
+
+    @rule(
+        firing=st.lists(st.sampled_from(NAMES), unique=True, max_size=3),
+        ended=st.lists(st.sampled_from(NAMES), unique=True, max_size=3),
+        muted=st.none() | st.sampled_from([1, 100, 5000]),
+    )
+    def receive(self, firing: list[str], ended: list[str], muted: float | None) -> None:
+        story = self.story
+        before = next(iter(story.incidents.values()), None)
+        alerts = [make_alert(name, starts_at=story.now) for name in firing]
+        over = [make_alert(name, firing=False, ends_at=story.now) for name in ended if name not in firing]
+        changes = story.receive(*alerts, *over, muted=muted)
+        self.open |= dict.fromkeys(firing, story.now + TIMES.alert_ttl)
+        for alert in over:
+            self.open.pop(alert.labels["alertname"], None)
+        for change in changes:
+            self.news(before, change, muted)
+
+    def news(self, before: Incident | None, change: Change, muted: float | None) -> None:
+        """Mutes only delay: news rings now, or when the mute ends, or goes along with what has begun."""
+        after, now = change.incident, self.story.now
+        if after.state is State.RESOLVED or (before is not None and after.revision == before.revision):
+            return
+        assert after.state is State.TRIGGERED
+        assert after.due_at is not None
+        assert after.acknowledged_by is None
+        begun = before is not None and before.due_at is not None and (before.ring, before.round) != (0, 1)
+        if muted is None:
+            assert after.series == (before.series if before else 0) + 1
+            assert after.ring or after.due_at <= now + timedelta(minutes=1)
+        elif not begun:
+            assert change.pages == ()
+            assert after.due_at <= now + timedelta(seconds=muted)
+
+    @rule(seconds=st.sampled_from([0, 1, 44, 45, 60, 299, 600, 7200]))
+    def sleep(self, seconds: float) -> None:
+        """The clock was late: it wakes once, long after."""
+        self.story.now += timedelta(seconds=seconds)
+        self.story.advance()
+        self.forget()
+
+    @rule(seconds=st.sampled_from([1, 45, 300, 3600]), accept=st.booleans())
+    def wait(self, seconds: float, accept: bool) -> None:
+        self.story.wait(seconds, accept=accept)
+        self.forget()
+
+    def forget(self) -> None:
+        self.open = {name: until for name, until in self.open.items() if until > self.story.now}
+
+    @precondition(lambda self: self.story.incidents)
+    @rule(back=st.none() | st.integers(0, 2))
+    def acknowledge(self, back: int | None) -> None:
+        known = self.story.incident.revision
+        after = self.story.acknowledge(revision=None if back is None else known - back).incident
+        was_current = not back
+        assert not was_current or after.state is State.ACKNOWLEDGED
+
+    @precondition(lambda self: self.story.incidents and self.story.pages)
+    @rule(data=st.data())
+    def drop_out(self, data: st.DataObject) -> None:
+        mine = [page for page in self.story.pages if page.incident_id == self.story.incident.id]
+        if mine:
+            self.story.drop_out(data.draw(st.sampled_from(mine[-6:])))
+
+    @precondition(lambda self: self.story.incidents)
+    @rule()
+    def accepted(self) -> None:
+        self.story.accept()
+
+    @rule(phones=PHONES)
+    def other_phones(self, phones: tuple[object, ...]) -> None:
+        self.story.phones = list(phones)
+
+    @rule(policy=POLICIES)
+    def reload(self, policy: Receiver) -> None:
+        self.story.policy = policy
+
+    @invariant()
+    def every_open_alert_has_an_incident_that_answers_for_it(self) -> None:
+        incidents = self.story.incidents.values()
+        firing = [e.labels["alertname"] for incident in incidents for e in incident.firing]
+        assert sorted(firing) == sorted(self.open)
+        for incident in incidents:
+            assert incident.firing
+            if incident.state is State.ACKNOWLEDGED:
+                assert (incident.due_at, incident.unanswered_at) == (None, None)
+                assert not self.story.open_pages
+            else:
+                assert (incident.due_at is None) == (incident.unanswered_at is not None)
+                assert incident.unanswered_at is None or incident.reached
+
+    @invariant()
+    def the_clock_has_nothing_left_to_do_at_this_instant(self) -> None:
+        for incident in self.story.incidents.values():
+            assert incident.wake_at is not None
+            assert incident.wake_at > self.story.now
+            again = lifecycle.advance(Change(incident), self.story.policy, self.story.on_call, self.story.now)
+            assert again == Change(incident)
+
+
+TestIncidents = Incidents.TestCase
+TestIncidents.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
