@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -284,7 +285,8 @@ async def _amtool(*arguments: str, url: str) -> None:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    # With its fraction: cut to the second, the end could lie before the alert's start.
+    return datetime.now(UTC).isoformat()
 
 
 def _what_next(stage: Stage) -> None:
