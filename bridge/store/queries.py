@@ -169,7 +169,8 @@ async def prune(connection: AsyncConnection, before: datetime, limit: int) -> in
 
 async def _rows(connection: AsyncConnection, query: Any) -> list[dict[str, Any]]:
     found = await connection.execute(query)
-    return [{name: _iso(value) for name, value in row.items()} for row in found.mappings()]
+    # str(): SQLAlchemy's names are a kind of str, which orjson does not take for a key.
+    return [{str(name): _iso(value) for name, value in row.items()} for row in found.mappings()]
 
 
 def _iso(value: Any) -> Any:
