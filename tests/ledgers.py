@@ -147,7 +147,7 @@ def device(name: str = ALICE, **fields: Any) -> Device:
 
 async def put(store: Store, *opened: Incident, pages: Iterable[Page] = ()) -> None:
     """Have incidents and pages in the ledger."""
-    await store.update(Scope(), opening(*opened, pages=pages))
+    await store.update(Scope(ids=tuple(one.id for one in opened)), opening(*opened, pages=pages))
 
 
 async def sync(store: Store, *wanted: Device) -> None:
