@@ -80,6 +80,10 @@ _RFC3339: Final = re.compile(
 _NO_TIME_YEAR: Final = 1
 """Go's zero time, 0001-01-01T00:00:00Z, stands for "no end" while an alert fires."""
 _LEAP_SECOND: Final = 60
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u(?:0000|[dD][89a-fA-F]..))|\\.", re.DOTALL
+)
+"""An escape in JSON; the group holds those that stand for no character: NUL, and half a surrogate pair."""
 _MOST: Final = 2**53 - 1
 """The largest count that every reader of JSON, and every database, keeps exactly."""
 
@@ -90,21 +94,32 @@ def parse(body: bytes, source: str, now: datetime) -> Notification:
     A broken alert in a valid envelope is repaired and marked, since a 4xx would lose it for
     good (rule 7). Raises NotAnAlertmanagerMessage for anything that is no such envelope.
     """
+    whole = _whole(body)
     try:
-        envelope = _envelope.decode(body)
+        envelope = _envelope.decode(whole)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise NotAnAlertmanagerMessage(_explain(body, error)) from None
+        raise NotAnAlertmanagerMessage(_explain(whole, error)) from None
     if envelope.version != "4":
         raise NotAnAlertmanagerMessage(
             f'version is "{envelope.version[:20]}", but this bridge reads version "4"'
         )
     return Notification(
         source=source,
-        alerts=tuple(_alert(raw, now) for raw in envelope.alerts),
+        alerts=tuple(
+            _alert(raw, now, hurt=whole is not body and rb"\ufffd" in bytes(raw)) for raw in envelope.alerts
+        ),
         group_key=_text(_loose(envelope.group_key)),
         external_url=_text(_loose(envelope.external_url)),
         truncated_alerts=_count(_loose(envelope.truncated_alerts)),
     )
+
+
+def _whole(body: bytes) -> bytes:
+    """Give a body whose every text can be kept: no database takes half a surrogate pair, few take NUL."""
+    if rb"\u0000" not in body and rb"\ud" not in body and rb"\uD" not in body:
+        return body
+    whole = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
+    return body if whole == body else whole
 
 
 def _explain(body: bytes, error: Exception) -> str:
@@ -140,17 +155,19 @@ def _count(value: Any) -> int:
     return min(value, _MOST) if isinstance(value, int) and value is not True and value > 0 else 0
 
 
-def _alert(raw: msgspec.Raw, now: datetime) -> Alert:
+def _alert(raw: msgspec.Raw, now: datetime, *, hurt: bool) -> Alert:
+    repairs = ["encoding"] if hurt else []
     try:
         wire = _wire_alert.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         value = _loose(raw)
-        repairs = ["encoding"] if isinstance(error, UnicodeDecodeError) else []
+        if isinstance(error, UnicodeDecodeError) and not hurt:
+            repairs.append("encoding")
         return _repaired(value if isinstance(value, dict) else {}, now, repairs)
     starts_at, ends_at = timestamp(wire.starts_at), timestamp(wire.ends_at)
     known = wire.status in {"firing", "resolved"} and bool(_FINGERPRINT.fullmatch(wire.fingerprint))
     if not known or starts_at is None or (wire.status == "resolved" and ends_at is None):
-        return _repaired(msgspec.to_builtins(wire), now, [])
+        return _repaired(msgspec.to_builtins(wire), now, repairs)
     firing = wire.status == "firing"
     return Alert(
         fingerprint=wire.fingerprint,
@@ -160,6 +177,7 @@ def _alert(raw: msgspec.Raw, now: datetime) -> Alert:
         starts_at=starts_at,
         ends_at=None if firing else ends_at,
         generator_url=wire.generator_url,
+        repairs=tuple(repairs),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,6 +173,36 @@ def test_rule_7_an_alert_that_is_not_utf8_keeps_what_can_be_read() -> None:
     raw = body(changed(labels={"alertname": "DiskFull", "path": "?"})).replace(b'"?"', b'"\xff"')
     labels = {"alertname": "DiskFull", "path": "\N{REPLACEMENT CHARACTER}"}
     assert read(raw).alerts == (replace(READ, labels=labels, repairs=("encoding",)),)
+
+
+@pytest.mark.parametrize(
+    "escape", [r"\u0000", r"\ud800", r"\uD800", r"\udfff", r"\ud800\u0041", r"\udc00\ud83d\ude00"]
+)
+def test_what_stands_for_no_character_is_replaced_and_the_alert_is_marked(escape: str) -> None:
+    """Rule 7: PostgreSQL takes no NUL, and nothing takes half a surrogate pair; neither may cost the alert."""
+    text = escape.replace(r"\u0041", "A").replace(r"\ud83d\ude00", "\N{GRINNING FACE}")
+    text = re.sub(r"\\u....", "\N{REPLACEMENT CHARACTER}", text)
+    labels = LABELS | {"instance": f"i{text}"}
+    raw = body(changed(labels=LABELS | {"instance": "iHERE"}), GOOD).replace(b"HERE", escape.encode())
+    assert read(raw).alerts == (replace(READ, labels=labels, repairs=("encoding",)), READ)
+    (broken,) = read(
+        body(without("startsAt") | {"labels": {"HERE": "v"}}).replace(b"HERE", escape.encode())
+    ).alerts
+    assert broken.labels == {text: "v"}
+    assert broken.repairs == ("encoding", "startsAt")
+
+
+@pytest.mark.parametrize("escape", [r"\ud83d\ude00", r"\\ud800", r"\\u0000", r"\ufffd"])
+def test_what_stands_for_a_character_is_left_as_it_is(escape: str) -> None:
+    labels = LABELS | {"instance": json.loads(f'"i{escape}"')}
+    raw = body(changed(labels=LABELS | {"instance": "iHERE"})).replace(b"HERE", escape.encode())
+    assert read(raw).alerts == (replace(READ, labels=labels),)
+
+
+def test_the_names_of_group_and_sender_hold_no_nul_either() -> None:
+    assert read(body(GOOD, groupKey="a\0b", externalURL="http://\0")).group_key == "a\ufffdb"
+    assert read(body(GOOD, externalURL="http://\0")).external_url == "http://\ufffd"
+    assert read(body(changed(generatorURL="http://\0"))).alerts[0].generator_url == "http://\ufffd"
 
 
 @pytest.mark.parametrize("odd", ["1e999", "1" * 5000], ids=["huge", "long"])

@@ -72,6 +72,19 @@ def test_rule_7_a_valid_envelope_is_accepted_whatever_its_alerts_are(found: list
             assert alert.repairs
 
 
+@given(st.text(st.characters()), st.text(st.characters()), st.sampled_from(["groupKey", "externalURL"]))
+def test_no_text_comes_in_that_a_database_would_refuse(one: str, other: str, key: str) -> None:
+    """st.characters() alone holds NUL and halves of surrogate pairs too; json.dumps writes them as escapes."""
+    alert = GOOD | {"labels": {one: other}, "annotations": {other: one}, "generatorURL": one}
+    message = check(json.dumps({"version": "4", "alerts": [alert], key: other}).encode())
+    assert message is not None
+    (read,) = message.alerts
+    texts = [message.group_key, message.external_url, read.generator_url, *read.labels, *read.annotations]
+    for text in (*texts, *read.labels.values(), *read.annotations.values()):
+        assert "\0" not in text
+        text.encode()
+
+
 def test_an_alert_of_any_depth_is_read_or_its_body_refused() -> None:
     # How deep is too deep hangs on the caller's stack: between reading the envelope and reading an
     # alert lies a depth that the first allows and the second does not.

@@ -9,6 +9,7 @@ from aiohttp import web
 from bridge.api.answers import answer, problem
 from bridge.desk import Desk
 from bridge.store import queries
+from bridge.texts import one_line
 from bridge.web import identity
 
 _LIMIT = 1000
@@ -47,8 +48,8 @@ class Management:
     async def acknowledge(self, request: web.Request) -> web.Response:
         """Acknowledge, by who the credentials say, or ?by=NAME where nobody had to say who they are."""
         wanted = request.match_info["id"]
-        by = identity(request).name or request.query.get("by") or "an operator"
-        incident = await self._desk.acknowledge(wanted, by[:200])
+        by = one_line(identity(request).name or request.query.get("by", ""), 200) or "an operator"
+        incident = await self._desk.acknowledge(wanted, by)
         return answer(queries.summary(incident)) if incident is not None else _no_such(wanted)
 
 

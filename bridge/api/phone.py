@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
@@ -12,6 +12,7 @@ from aiohttp import web
 from bridge.api.answers import TooLarge, answer, problem, read_body
 from bridge.desk import Answered, Desk
 from bridge.store.calls import Receipt, ReceiptKind
+from bridge.texts import one_line
 
 _LIMIT: Final = 16 * 1024
 
@@ -20,7 +21,7 @@ class _Body(msgspec.Struct):
     event_id: str
     receipt: ReceiptKind
     at: str | None = None
-    error_code: int | None = None
+    error_code: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] | None = None
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -61,9 +62,9 @@ class PhoneApi:
             return problem(413, f"a receipt is at most {_LIMIT} bytes")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return problem(400, f"not a receipt: {error}", "docs/phone-protocol.md shows one")
-        if not 0 < len(body.event_id) <= 100:
-            return problem(400, "event_id is empty or longer than 100 characters", "use a UUID")
-        receipt = Receipt(body.event_id, body.receipt, body.at and body.at[:64], body.error_code)
+        if not 0 < len(body.event_id) <= 100 or "\0" in body.event_id:
+            return problem(400, "event_id is empty, longer than 100 characters, or holds NUL", "use a UUID")
+        receipt = Receipt(body.event_id, body.receipt, body.at and one_line(body.at, 64), body.error_code)
         answered = await self._desk.receipt(call_id, receipt)
         return problem(404, "there is no such call any more") if answered is None else answer(_told(answered))
 
