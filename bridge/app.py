@@ -183,11 +183,13 @@ class Bridge:
 
     async def _refused(self, request: web.Request, refused: Refused) -> None:
         """Rule 7: an Alertmanager with wrong credentials loses its alerts; somebody must know."""
-        if refused.status != 401 or not request.path.startswith("/webhook"):
+        if request.method != "POST" or request.path.split("/")[1] != "webhook":
             return
         source = request.match_info.get("source", "default")
         known = source if source in self.desk.settings.sources else "default"
-        self.metrics.webhooks.labels(known, "401").inc()
+        self.metrics.webhooks.labels(known, str(refused.status)).inc()
+        if refused.status != 401:
+            return
         await self.desk.alarm(
             "PushkitBridgeWebhookRefused",
             {"source": known, "code": "401"},
@@ -200,8 +202,8 @@ class Bridge:
     async def unready(self) -> list[str]:
         """Give the reasons why the bridge cannot do its work; none: it is ready."""
         reasons = []
-        if not self.store.working:
-            reasons.append("the store is not working")
+        if not await self.store.commits():
+            reasons.append("the store does not commit")
         if not self.sender.healthy:
             reasons.append("the outbox cannot be worked on")
         if not self.escalator.healthy:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bridge.incidents import Change, Incident
@@ -57,8 +58,15 @@ class Store:
 
     @property
     def working(self) -> bool:
-        """Whether writes are being committed."""
+        """Whether there is somebody to commit what is written."""
         return self._writer.working
+
+    async def commits(self) -> bool:
+        """Tell whether writes are being committed; where the database refused the last one, by trying one."""
+        if self.working and self._writer.failing:
+            with suppress(Overloaded, SQLAlchemyError):
+                await remember(self, "last trial", self._now().isoformat())
+        return self.working and not self._writer.failing
 
     @property
     def waiting(self) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import structlog
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 _Item: TypeAlias = tuple[Any, asyncio.Future[Any]]
@@ -48,6 +49,8 @@ class Writer:
         self._run_jobs = run
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
         self._task: asyncio.Task[None] | None = None
+        self.failing = False
+        """Whether the database refused the last transaction: locked, or the disk is full."""
 
     @property
     def working(self) -> bool:
@@ -100,16 +103,17 @@ class Writer:
     async def _commit(self, batch: list[_Item]) -> None:
         try:
             await self._together(batch)
+            self.failing = False
         except _JobFailed as failed:
             if len(batch) == 1:
-                _fail(batch, failed.error)
+                self._fail(batch, failed.error)
                 return
             log.warning("a joint transaction failed", jobs=len(batch), error=repr(failed.error))
             for item in batch:
                 await self._commit([item])
         except Exception as error:  # noqa: BLE001 - BEGIN or COMMIT failed: locked, or the disk is full
             # Not one by one: each would wait for the same lock again.
-            _fail(batch, error)
+            self._fail(batch, error)
 
     async def _together(self, batch: list[_Item]) -> None:
         async with self._engine.begin() as connection:
@@ -121,9 +125,9 @@ class Writer:
             if not future.done():
                 future.set_result(result)
 
-
-def _fail(batch: list[_Item], error: Exception) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # a caller that went away must not leave it "never retrieved"
+    def _fail(self, batch: list[_Item], error: Exception) -> None:
+        self.failing = isinstance(error, OperationalError)
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # a caller that went away must not leave it "never retrieved"
