@@ -40,6 +40,13 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except (Overloaded, SQLAlchemyError) as error:
         log.error("not committed", path=request.path, error=_short(error))  # noqa: TRY400 - the text says it
         return problem(503, "this could not be committed; try again", _short(error))
+    except web.RequestPayloadError:
+        response = problem(400, "the body is not what its Content-Encoding says")
+        response.force_close()  # where the next request begins, nobody knows
+        return response
+    except Exception:
+        log.exception("a request failed", path=request.path)
+        return problem(500, "the bridge failed; this is a bug", "its log says where")
 
 
 def _short(error: Exception) -> str:

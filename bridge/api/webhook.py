@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import partial
 from typing import Final
 
 import structlog
 from aiohttp import web
 
 from bridge import alerts
-from bridge.api.answers import TooLarge, answer, problem, read_body
+from bridge.api.answers import TooLarge, answer, errors, problem, read_body
 from bridge.config import Settings
 from bridge.desk import Desk, brief
 
@@ -27,8 +28,8 @@ class Webhook:
         self._desk = desk
 
     def routes(self) -> list[web.RouteDef]:
-        """Give the routes of the two forms."""
-        return [web.post("/webhook", self.post), web.post("/webhook/{source}", self.post)]
+        """Give the routes of the two forms; whatever is below /webhook/ was meant for us."""
+        return [web.post("/webhook", self.post), web.post("/webhook/{source:.*}", self.post)]
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Answer 200 once everything is committed; 400, 404, 413 for what can never succeed; 503 else."""
@@ -37,15 +38,9 @@ class Webhook:
         source = request.match_info.get("source", DEFAULT_SOURCE)
         known = known_source(self._desk.settings, source)
         label = source if known is None else "unknown"
-        try:
-            response = known or await self._take(request, source)
-            status = response.status
-        except Exception:
-            status = 503
-            raise
-        finally:
-            self._desk.metrics.webhooks.labels(label, str(status)).inc()
-            self._desk.metrics.webhook_seconds.observe((now() - began).total_seconds())
+        response = known or await errors(request, partial(self._take, source))
+        self._desk.metrics.webhooks.labels(label, str(response.status)).inc()
+        self._desk.metrics.webhook_seconds.observe((now() - began).total_seconds())
         if known is not None:
             await self._desk.alarm(
                 "PushkitBridgeWebhookRefused",
@@ -54,7 +49,7 @@ class Webhook:
             )
         return response
 
-    async def _take(self, request: web.Request, source: str) -> web.Response:
+    async def _take(self, source: str, request: web.Request) -> web.Response:
         limit = self._desk.settings.max_body_size
         try:
             body = await read_body(request, limit)
