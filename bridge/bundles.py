@@ -43,11 +43,33 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Handset:
-    """What the last call left on a device. `sending`: a call is on its way to it that nobody has settled."""
+    """What the last call left on a device, and what waits for it.
+
+    `sending`: a call is on its way to it that nobody has settled. `pace`: seconds between the
+    rings of a step, the shortest of those whose repeated ring (ring 2 and later) is due; None: none is.
+    """
 
     called_at: datetime | None = None
     live_until: datetime | None = None
     sending: bool = False
+    pace: float | None = None
+
+    def may_ring(self, now: datetime, quiet_gap: timedelta) -> bool:
+        """One call at a time, then the quiet gap; only a repeated ring keeps the pace it was given.
+
+        Without that the gap would stretch "every 45s, for 30s" to every 60 s (docs/adr/0004).
+        """
+        if self.sending:
+            return False
+        if self.live_until is None or self.called_at is None:
+            return True
+        if now < self.live_until:
+            return False
+        if now >= self.live_until + quiet_gap:
+            return True
+        since = (now - self.called_at).total_seconds()
+        # Nine tenths: the ring's pace counts from its decision, the call from its claim a moment later.
+        return self.pace is not None and since >= 0.9 * self.pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +118,7 @@ def plan(
                 late.extend(members)
         fresh = tuple(line for line in lines if line.call_id is None)
         handset = handsets.get(target, Handset())
-        if fresh and (kind != "voip" or (not bound and _may_ring(fresh, handset, now, quiet_gap))):
+        if fresh and (kind != "voip" or (not bound and handset.may_ring(now, quiet_gap))):
             bundles.append(_new_call(target, fresh, now))
     return Plan(tuple(bundles), tuple(late))
 
@@ -114,24 +136,6 @@ def _by_call(lines: Iterable[Line]) -> dict[str, tuple[Line, ...]]:
         if line.call_id is not None:
             found[line.call_id] = (*found.get(line.call_id, ()), line)
     return found
-
-
-def _may_ring(fresh: Iterable[Line], handset: Handset, now: datetime, quiet_gap: timedelta) -> bool:
-    """One call at a time, then the quiet gap; only a repeated ring keeps the pace it was given.
-
-    Without that the gap would stretch "every 45s, for 30s" to every 60 s (docs/adr/0004).
-    """
-    if handset.sending:
-        return False
-    if handset.live_until is None or handset.called_at is None:
-        return True
-    if now < handset.live_until:
-        return False
-    if now >= handset.live_until + quiet_gap:
-        return True
-    since = (now - handset.called_at).total_seconds()
-    # Nine tenths: the ring's pace counts from its decision, the call from its claim a moment later.
-    return any(line.page.ring > 1 and since >= 0.9 * line.page.every for line in fresh)
 
 
 def _new_call(device: str, lines: tuple[Line, ...], now: datetime) -> Bundle:

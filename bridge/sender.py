@@ -6,7 +6,7 @@ The ledger owns every retry; nothing here remembers a page beyond one attempt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -17,7 +17,7 @@ from bridge import settlement
 from bridge.bundles import Bundle, Call, Line
 from bridge.clock import Clock
 from bridge.desk import Desk
-from bridge.incidents import Incident, Page
+from bridge.incidents import Incident
 from bridge.outgoing import Outgoing
 from bridge.payloads import Renderer, Shown, outgoing_webhook
 from bridge.pushes import (
@@ -34,6 +34,7 @@ from bridge.pushes import (
 from bridge.settlement import name_of
 from bridge.store import devices, outbox
 from bridge.store.devices import Device
+from bridge.store.outbox import Settled
 from bridge.store.tx import load_incidents
 from bridge.telemetry import Metrics
 
@@ -135,8 +136,7 @@ class Sender:
             return
         settings = self._desk.settings
         claim = await self._store.write(lambda tx: settlement.claim(tx, settings, _LEASE))
-        for item in claim.settled:
-            self._tell(item.page, item.outcome, item.reason)
+        self._tell(claim.settled)
         for bundle in claim.bundles:
             task = asyncio.create_task(self._deliver(bundle), name=f"send {bundle.lines[0].page.id}")
             self._tasks.add(task)
@@ -242,11 +242,10 @@ class Sender:
 
     async def _settle(self, bundle: Bundle, device: Device | None, outcome: Outcome, token: str) -> None:
         settings = self._desk.settings
-        pages, set_aside = await self._store.write(
+        settled, set_aside = await self._store.write(
             lambda tx: settlement.settle(tx, settings, bundle, outcome, token)
         )
-        for page in pages:
-            self._tell(page, name_of(outcome), getattr(outcome, "reason", None))
+        self._tell(settled)
         await self._alarm(device, outcome, set_aside=set_aside)
 
     async def _alarm(self, device: Device | None, outcome: Outcome, *, set_aside: bool) -> None:
@@ -276,21 +275,23 @@ class Sender:
             case _:
                 pass
 
-    def _tell(self, page: Page, outcome: str, reason: str | None) -> None:
-        self._metrics.pages_settled.labels(page.kind, outcome).inc()
-        if outcome == "accepted":
-            seconds = (self._clock.now() - page.due_at).total_seconds()
-            self._metrics.acceptance_seconds.observe(max(seconds, 0))
-        log.info(
-            "page settled",
-            outcome=outcome,
-            reason=reason,
-            page=page.id,
-            incident=page.incident_id,
-            target=page.target,
-            step=page.step,
-            ring=page.ring,
-        )
+    def _tell(self, settled: Iterable[Settled]) -> None:
+        for item in settled:
+            page = item.page
+            self._metrics.pages_settled.labels(page.kind, item.outcome).inc()
+            if item.outcome == "accepted":
+                seconds = (self._clock.now() - page.due_at).total_seconds()
+                self._metrics.acceptance_seconds.observe(max(seconds, 0))
+            log.info(
+                "page settled",
+                outcome=item.outcome,
+                reason=item.reason,
+                page=page.id,
+                incident=page.incident_id,
+                target=page.target,
+                step=page.step,
+                ring=page.ring,
+            )
 
 
 def _ids(bundle: Bundle) -> list[str]:

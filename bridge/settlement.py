@@ -13,9 +13,10 @@ from bridge import escalation
 from bridge.bundles import Bundle
 from bridge.config import Settings
 from bridge.desk import fail_over
-from bridge.incidents import Change, Page, fallback
+from bridge.incidents import Change, fallback
 from bridge.pushes import Accepted, Outcome, Quarantined, Retryable, Unregistered
 from bridge.store import Scope, Tx, devices, outbox
+from bridge.store.outbox import Settled
 
 _LONGEST_PAUSE: Final = 30.0
 """Seconds between attempts, at the most, where the peer asks for nothing."""
@@ -48,15 +49,17 @@ async def claim(tx: Tx, settings: Settings, lease: timedelta) -> outbox.Claim:
 
 async def settle(
     tx: Tx, settings: Settings, bundle: Bundle, outcome: Outcome, token: str
-) -> tuple[tuple[Page, ...], bool]:
+) -> tuple[tuple[Settled, ...], bool]:
     """Settle one send; gives the pages that are over, and whether a token was set aside."""
     if isinstance(outcome, Retryable):
         at = tx.now + _pause(bundle.lines[0].attempt, outcome)
-        await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now)
+        # However long the peer asks us to wait: once the call is over, what stands in for it goes out.
+        at = at if bundle.call is None else min(at, bundle.call.expires_at)
         tx.changed = True
-        return (), False
+        return await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now), False
     reason = None if isinstance(outcome, Accepted) else outcome.reason
-    pages = await outbox.settle(tx.connection, bundle, name_of(outcome), reason, tx.now)
+    settled = await outbox.settle(tx.connection, bundle, name_of(outcome), reason, tx.now)
+    pages = [item.page for item in settled]
     found = await tx.incidents(Scope(ids=tuple(sorted({page.incident_id for page in pages}))))
     changes = [Change(incident) for incident in found]
     if isinstance(outcome, Accepted):
@@ -64,11 +67,11 @@ async def settle(
             await outbox.accept_call(tx.connection, bundle.call, tx.now)
         by_incident = {page.incident_id: page for page in pages}
         await tx.apply(escalation.accepted(change, by_incident[change.incident.id]) for change in changes)
-        return pages, False
+        return settled, False
     set_aside = await _set_aside(tx, bundle, outcome, token)
     why = f"{name_of(outcome)} ({reason})"
     await tx.apply(fail_over(settings, changes, pages, await tx.phones(), why, tx.now))
-    return pages, set_aside
+    return settled, set_aside
 
 
 async def _set_aside(tx: Tx, bundle: Bundle, outcome: Outcome, token: str) -> bool:

@@ -26,7 +26,9 @@ def page(incident: str = "i1", target: str = ALICE, *, ring: int = 1, due: float
 
 def planned(*pages: Page, handset: Handset | None = None, now: float = 0) -> Plan:
     due = [Line(one) for one in pages]
-    return plan(due, {ALICE: handset} if handset else {}, {}, at(now), GAP)
+    repeated = [one.every for one in pages if one.ring > 1]
+    handsets = {ALICE: replace(handset, pace=min(repeated, default=None))} if handset else {}
+    return plan(due, handsets, {}, at(now), GAP)
 
 
 def called(began: float, until: float) -> Handset:

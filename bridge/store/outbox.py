@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import ColumnElement, RowMapping, bindparam, case, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.bundles import Bundle, Call, Handset, Line, plan
 from bridge.incidents import Page
 from bridge.store import rows
-from bridge.store.tables import calls, devices, pages
+from bridge.store.tables import OPEN_PAGE, Instant, calls, devices, pages
 
 _BATCH: Final = 500
-"""Due pages that one claim looks at."""
+"""Pages that one claim takes, and settles on the way: enough for a storm, few enough for one transaction."""
 
-_OPEN: Final = pages.c.state != "settled"
+_FRESH_CALL: Final = (pages.c.push == "voip") & (pages.c.kind != "webhook") & pages.c.call_id.is_(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +47,30 @@ class Claim:
 async def claim(connection: AsyncConnection, now: datetime, lease: timedelta, quiet_gap: timedelta) -> Claim:
     """Claim what is due and may go out now."""
     swept = await _sweep(connection, now)
-    found = await connection.execute(
-        select(pages)
-        .where(_OPEN & (pages.c.next_attempt_at <= now))
-        .order_by(pages.c.next_attempt_at)
-        .limit(_BATCH)
-    )
-    due = [Line(rows.page(row), row["attempt"], row["call_id"]) for row in found.mappings()]
+    handsets = await _handsets(connection, now)
+    busy = [name for name, handset in handsets.items() if not handset.may_ring(now, quiet_gap)]
+    due = await _due(connection, now, busy)
     if not due:
         return Claim(settled=swept)
-    bound = {line.call_id for line in due if line.call_id is not None}
-    planned = plan(due, await _handsets(connection), await _calls(connection, bound), now, quiet_gap)
-    late = await _settle_late(connection, planned.late, now)
-    bundles = [await _take(connection, bundle, now, lease) for bundle in planned.bundles]
-    return Claim(tuple(bundles), (*swept, *late))
+    lines = [Line(rows.page(row), row["attempt"], row["call_id"]) for row in due.values()]
+    bound = {line.call_id for line in lines if line.call_id is not None}
+    planned = plan(lines, handsets, await _calls(connection, bound), now, quiet_gap)
+    late = tuple(_swept(due[line.page.id]) for line in planned.late)
+    await _write(connection, late, now)
+    return Claim(await _take(connection, planned.bundles, now, lease), (*swept, *late))
+
+
+def _unwanted(now: datetime) -> ColumnElement[bool]:
+    return (pages.c.expires_at <= now) | pages.c.withdrawn.is_not(None)
 
 
 async def _sweep(connection: AsyncConnection, now: datetime) -> tuple[Settled, ...]:
     """Settle pages past their time. One that is being sent is left until its lease has run out."""
     idle = (pages.c.state == "waiting") | (pages.c.next_attempt_at <= now)
-    unwanted = (pages.c.expires_at <= now) | pages.c.withdrawn.is_not(None)
-    found = await connection.execute(select(pages).where(_OPEN & idle & unwanted).limit(_BATCH))
-    settled = [_swept(row) for row in found.mappings()]
-    for item in settled:
-        await _write(connection, item, now)
-    return tuple(settled)
+    found = await connection.execute(select(pages).where(OPEN_PAGE & idle & _unwanted(now)).limit(_BATCH))
+    settled = tuple(_swept(row) for row in found.mappings())
+    await _write(connection, settled, now)
+    return settled
 
 
 def _swept(row: RowMapping) -> Settled:
@@ -81,30 +80,39 @@ def _swept(row: RowMapping) -> Settled:
     return Settled(rows.page(row), "expired", tried, row["attempt"])
 
 
-async def _settle_late(
-    connection: AsyncConnection, late: Iterable[Line], now: datetime
-) -> tuple[Settled, ...]:
-    why = "the call's deadline passed before it was accepted"
-    settled = [Settled(line.page, "expired", why, line.attempt) for line in late]
-    for item in settled:
-        await _write(connection, item, now)
-    return tuple(settled)
+async def _due(connection: AsyncConnection, now: datetime, busy: Iterable[str]) -> dict[str, RowMapping]:
+    """Load pages that can go out now: however many wait for a busy phone, they keep nobody else waiting."""
+    due = OPEN_PAGE & (pages.c.next_attempt_at <= now) & ~_unwanted(now)
+    waits = _FRESH_CALL & pages.c.target.in_(list(busy))
+    first = select(pages).where(due & ~waits).order_by(pages.c.next_attempt_at).limit(_BATCH)
+    found = {row["id"]: row for row in (await connection.execute(first)).mappings()}
+    if len(found) == _BATCH:
+        # The limit may have cut a call that is to be repeated, and its halves would be two pushes.
+        cut = {row["call_id"] for row in found.values()} - {None}
+        rest = await connection.execute(select(pages).where(due & pages.c.call_id.in_(cut)))
+        found |= {row["id"]: row for row in rest.mappings()}
+    return found
 
 
-async def _write(connection: AsyncConnection, item: Settled, now: datetime) -> None:
-    await connection.execute(
-        update(pages)
-        .where(pages.c.id == item.page.id)
-        .values(state="settled", outcome=item.outcome, reason=item.reason, settled_at=now)
-    )
+async def _write(connection: AsyncConnection, settled: Iterable[Settled], now: datetime) -> None:
+    values = [{"_id": item.page.id, "_outcome": item.outcome, "_reason": item.reason} for item in settled]
+    if values:
+        statement = update(pages).where(pages.c.id == bindparam("_id"))
+        outcome: dict[str, Any] = {"outcome": bindparam("_outcome"), "reason": bindparam("_reason")}
+        await connection.execute(statement.values(state="settled", settled_at=now, **outcome), values)
 
 
-async def _handsets(connection: AsyncConnection) -> dict[str, Handset]:
-    """Say of each device what its last call was, and whether one is on its way (sent, or to be repeated)."""
-    bound = _OPEN & (pages.c.push == "voip") & pages.c.call_id.is_not(None)
+async def _handsets(connection: AsyncConnection, now: datetime) -> dict[str, Handset]:
+    """Say of each device what its last call was, and what waits for it or is on its way."""
+    bound = OPEN_PAGE & (pages.c.push == "voip") & pages.c.call_id.is_not(None)
     sending = set((await connection.execute(select(pages.c.target).where(bound).distinct())).scalars())
+    repeated = OPEN_PAGE & _FRESH_CALL & (pages.c.ring > 1) & (pages.c.next_attempt_at <= now)
+    pace = select(pages.c.target, func.min(pages.c.every)).where(repeated).group_by(pages.c.target)
+    paces = {name: every for name, every in await connection.execute(pace)}  # noqa: C416 - as in queries
     found = await connection.execute(select(devices.c.name, devices.c.called_at, devices.c.live_until))
-    return {name: Handset(called_at, live, name in sending) for name, called_at, live in found}
+    return {
+        name: Handset(called_at, live, name in sending, paces.get(name)) for name, called_at, live in found
+    }
 
 
 async def _calls(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, Call]:
@@ -126,23 +134,30 @@ def call_of(row: RowMapping) -> Call:
     )
 
 
-async def _take(connection: AsyncConnection, bundle: Bundle, now: datetime, lease: timedelta) -> Bundle:
-    call = bundle.call
-    if call is not None and all(line.call_id is None for line in bundle.lines):
-        await connection.execute(calls.insert(), _call_row(call))
-    ids = [line.page.id for line in bundle.lines]
-    await connection.execute(
-        update(pages)
-        .where(pages.c.id.in_(ids))
-        .values(
-            state="sending",
-            attempt=pages.c.attempt + 1,
-            next_attempt_at=now + lease,
-            call_id=None if call is None else call.id,
+async def _take(
+    connection: AsyncConnection, bundles: Iterable[Bundle], now: datetime, lease: timedelta
+) -> tuple[Bundle, ...]:
+    taken = tuple(_claimed(bundle) for bundle in bundles)
+    fresh = [
+        _call_row(bundle.call)
+        for bundle in bundles
+        if bundle.call is not None and all(line.call_id is None for line in bundle.lines)
+    ]
+    if fresh:
+        await connection.execute(calls.insert(), fresh)
+    lines = [{"_id": line.page.id, "_call": line.call_id} for bundle in taken for line in bundle.lines]
+    if lines:
+        statement = update(pages).where(pages.c.id == bindparam("_id"))
+        claimed = {"attempt": pages.c.attempt + 1, "next_attempt_at": now + lease}
+        await connection.execute(
+            statement.values(state="sending", call_id=bindparam("_call"), **claimed), lines
         )
-    )
-    taken = (Line(line.page, line.attempt + 1, call.id if call else None) for line in bundle.lines)
-    return Bundle(tuple(taken), call)
+    return taken
+
+
+def _claimed(bundle: Bundle) -> Bundle:
+    call = None if bundle.call is None else bundle.call.id
+    return Bundle(tuple(Line(line.page, line.attempt + 1, call) for line in bundle.lines), bundle.call)
 
 
 def _call_row(call: Call) -> dict[str, Any]:
@@ -161,31 +176,33 @@ def _call_row(call: Call) -> dict[str, Any]:
 
 async def settle(
     connection: AsyncConnection, bundle: Bundle, outcome: str, reason: str | None, now: datetime
-) -> tuple[Page, ...]:
+) -> tuple[Settled, ...]:
     """Record the outcome of one send, for its pages that no other claim has taken: they are returned."""
-    mine = await _still_mine(connection, bundle)
-    for page in mine:
-        await _write(connection, Settled(page, outcome, reason), now)
-    return mine
+    settled = tuple(Settled(page, outcome, reason) for page in await _still_mine(connection, bundle))
+    await _write(connection, settled, now)
+    return settled
 
 
 async def try_again(
     connection: AsyncConnection, bundle: Bundle, reason: str, at: datetime, now: datetime
 ) -> tuple[Settled, ...]:
-    """Let a bundle wait for its next attempt; pages that were withdrawn meanwhile are settled instead."""
+    """Let a bundle wait for its next attempt; pages that were withdrawn meanwhile are settled instead.
+
+    No page waits for an attempt beyond its own time: then it is due, to be settled as expired.
+    """
     mine = [page.id for page in await _still_mine(connection, bundle)]
+    in_time = case((pages.c.expires_at < at, pages.c.expires_at), else_=literal(at, Instant))
     await connection.execute(
         update(pages)
         .where(pages.c.id.in_(mine) & pages.c.withdrawn.is_(None))
-        .values(state="waiting", next_attempt_at=at, reason=reason)
+        .values(state="waiting", next_attempt_at=in_time, reason=reason)
     )
     found = await connection.execute(
         select(pages).where(pages.c.id.in_(mine) & pages.c.withdrawn.is_not(None))
     )
-    settled = [_swept(row) for row in found.mappings()]
-    for item in settled:
-        await _write(connection, item, now)
-    return tuple(settled)
+    settled = tuple(_swept(row) for row in found.mappings())
+    await _write(connection, settled, now)
+    return settled
 
 
 async def _still_mine(connection: AsyncConnection, bundle: Bundle) -> tuple[Page, ...]:
@@ -227,6 +244,6 @@ async def release(connection: AsyncConnection, now: datetime) -> int:
 async def next_due(connection: AsyncConnection) -> datetime | None:
     """When the outbox has something to do next; None when it is empty."""
     found: datetime | None = (
-        await connection.execute(select(func.min(pages.c.next_attempt_at)).where(_OPEN))
+        await connection.execute(select(func.min(pages.c.next_attempt_at)).where(OPEN_PAGE))
     ).scalar()
     return found

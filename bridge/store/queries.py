@@ -10,7 +10,17 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.store.tables import calls, devices, episodes, incidents, pages, receipts, timeline
+from bridge.store.tables import (
+    OPEN_INCIDENT,
+    OPEN_PAGE,
+    calls,
+    devices,
+    episodes,
+    incidents,
+    pages,
+    receipts,
+    timeline,
+)
 from bridge.store.tx import load_incidents
 
 OVERDUE: Final = timedelta(minutes=2)
@@ -31,20 +41,17 @@ class Stats:
 
 async def stats(connection: AsyncConnection, now: datetime) -> Stats:
     """Count."""
-    unsettled = pages.c.state != "settled"
     by_state = await connection.execute(
-        select(pages.c.state, func.count()).where(unsettled).group_by(pages.c.state)
+        select(pages.c.state, func.count()).where(OPEN_PAGE).group_by(pages.c.state)
     )
     by_incident = await connection.execute(
-        select(incidents.c.state, func.count())
-        .where(incidents.c.state != "resolved")
-        .group_by(incidents.c.state)
+        select(incidents.c.state, func.count()).where(OPEN_INCIDENT).group_by(incidents.c.state)
     )
-    unanswered = incidents.c.unanswered_at.is_not(None) & (incidents.c.state == "triggered")
+    unanswered = OPEN_INCIDENT & incidents.c.unanswered_at.is_not(None) & (incidents.c.state == "triggered")
     oldest: datetime | None = (
-        await connection.execute(select(func.min(pages.c.due_at)).where(unsettled))
+        await connection.execute(select(func.min(pages.c.due_at)).where(OPEN_PAGE))
     ).scalar()
-    late = unsettled & (pages.c.expires_at <= now - OVERDUE)
+    late = OPEN_PAGE & (pages.c.expires_at <= now - OVERDUE)
     trouble = await connection.execute(
         select(devices.c.name, func.coalesce(devices.c.voip_trouble, devices.c.alert_trouble)).where(
             devices.c.removed_at.is_(None)
@@ -83,7 +90,7 @@ async def list_incidents(connection: AsyncConnection, *, closed: bool, limit: in
     """List incidents, the open ones or all, newest first, as JSON-able rows."""
     query = select(incidents.c.id).order_by(incidents.c.opened_at.desc()).limit(limit)
     if not closed:
-        query = query.where(incidents.c.state != "resolved")
+        query = query.where(OPEN_INCIDENT)
     ids = list((await connection.execute(query)).scalars())
     return [summary(incident) for incident in await load_incidents(connection, ids)]
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    literal_column,
     text,
 )
 
@@ -88,6 +89,9 @@ Index(
     sqlite_where=text("state <> 'resolved'"),
     postgresql_where=text("state <> 'resolved'"),
 )
+OPEN_INCIDENT: Final = incidents.c.state != literal_column("'resolved'")
+"""In the index's own words, not with a bound value: so that it serves where statements are prepared ahead."""
+
 Index("incidents_by_wake", incidents.c.wake_at)
 Index("incidents_by_end", incidents.c.resolved_at)
 
@@ -153,6 +157,9 @@ Index(
     sqlite_where=text("state <> 'settled'"),
     postgresql_where=text("state <> 'settled'"),
 )
+OPEN_PAGE: Final = pages.c.state != literal_column("'settled'")
+"""As OPEN_INCIDENT."""
+
 Index("pages_by_incident", pages.c.incident_id)
 Index("pages_by_call", pages.c.call_id)
 

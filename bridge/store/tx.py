@@ -9,11 +9,11 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.incidents import Change, Episode, Incident, Page, State
+from bridge.incidents import Change, Episode, Incident, Page
 from bridge.oncall import Phone
 from bridge.store import rows
 from bridge.store.stage import Scope, Stage
-from bridge.store.tables import devices, episodes, incidents, pages, timeline
+from bridge.store.tables import OPEN_INCIDENT, devices, episodes, incidents, pages, timeline
 
 _CHUNK: Final = 500
 """Values in one IN list: well below SQLite's limit on variables."""
@@ -35,10 +35,9 @@ class Tx:
     async def incidents(self, *scopes: Scope) -> tuple[Incident, ...]:
         """Load the incidents of these scopes, each with all its episodes."""
         ids = {name for scope in scopes for name in scope.ids}
-        still_open = incidents.c.state != State.RESOLVED.value
         slots = {rows.slot_key(slot) for scope in scopes for slot in scope.slots}
         for chunk in _chunks(sorted(slots)):
-            ids |= await self._ids(incidents.c.id, still_open & incidents.c.slot.in_(chunk))
+            ids |= await self._ids(incidents.c.id, OPEN_INCIDENT & incidents.c.slot.in_(chunk))
         for source in {scope.source for scope in scopes if scope.fingerprints}:
             mine = (episodes.c.source == source) & (episodes.c.status == "firing")
             wanted = {name for scope in scopes if scope.source == source for name in scope.fingerprints}
