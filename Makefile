@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/ready
+BENCH_READY := .venv/bench-ready
 
 # The pure floor's own tests; tests/pure.coveragerc names the modules that they must cover.
 PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildcard $(patsubst %,tests/test_%*.py,\
@@ -19,7 +20,7 @@ demo: $(READY) ## ring a virtual phone for a real alert: bridge, simulator and A
 	@$(BIN)/pushkit-bridge demo
 
 test: $(READY) ## run every test, then ask for full coverage of the pure modules
-	@scripts/need prometheus-alertmanager amtool prometheus promtool nghttpd node
+	@scripts/need prometheus-alertmanager amtool prometheus promtool nghttpd node cc libnghttp2-dev libssl-dev
 	@if [ "$$(id -u)" -eq 0 ]; then scripts/need buildah debootstrap; fi
 	$(BIN)/pytest -n auto
 	$(BIN)/pytest -q -n0 -p no:randomly --cov --cov-config=tests/pure.coveragerc $(PURE_TESTS)
@@ -29,9 +30,8 @@ check: $(READY) ## lint, formatting and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(READY) ## measure; says so where there is nothing to measure yet
-	@if [ -d bench ]; then $(BIN)/python -m bench; else \
-		echo "There are no benchmarks yet: bench/ does not exist."; fi
+bench: $(BENCH_READY) ## measure the connection to APNs beside other clients, 20 minutes; ARGS=--quick takes 2
+	@$(BIN)/python -m bench transport $(ARGS)
 
 fmt: $(READY) ## format, and mend what the linter can mend
 	$(BIN)/ruff format
@@ -51,4 +51,12 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Installing into .venv what requirements.lock names"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The other clients that ours is measured beside; nothing but `make bench` needs them.
+$(BENCH_READY): $(READY) requirements-bench.lock bench/node/package-lock.json
+	@scripts/need cc libnghttp2-dev libssl-dev h2load node npm
+	@echo "Installing what requirements-bench.lock and bench/node/package-lock.json name"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-bench.lock
+	@npm ci --prefix bench/node --silent --ignore-scripts --no-audit --no-fund
 	@touch $@

@@ -204,6 +204,7 @@ def test_the_locks_cover_what_pyproject_asks_for() -> None:
     hint = "run `make lock`"
     assert missing([*runtime, *development, *groups["build"]], locked("requirements.lock")) == [], hint
     assert missing(runtime, locked("requirements-runtime.lock")) == [], hint
+    assert missing(groups["bench"], locked("requirements-bench.lock")) == [], hint
     assert (
         missing([*groups["build"], *asked["build-system"]["requires"]], locked("requirements-build.lock"))
         == []
@@ -213,6 +214,13 @@ def test_the_locks_cover_what_pyproject_asks_for() -> None:
 @pytest.mark.parametrize("part", ["requirements-runtime.lock", "requirements-build.lock"])
 def test_what_is_shipped_is_what_is_tested(part: str) -> None:
     assert locked(part).items() <= locked("requirements.lock").items()
+
+
+def test_the_benchmark_changes_no_version_of_what_it_measures() -> None:
+    ours, extra = locked("requirements.lock"), locked("requirements-bench.lock")
+    assert {name: ours[name] for name in extra.keys() & ours} == {
+        name: extra[name] for name in extra.keys() & ours
+    }
 
 
 # --- the documents ----------------------------------------------------------------------------

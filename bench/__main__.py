@@ -1,0 +1,78 @@
+"""`python -m bench transport` and `python -m bench soak`: see docs/performance.md."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from bench import cells, machine, running, table
+from bench.figures import figures
+from bench.world import World, build
+
+
+@click.group()
+def main() -> None:
+    """Measure the connection to APNs."""
+
+
+@main.command()
+@click.option("--quick", is_flag=True, help="Four cells, two short rounds: says whether it works, no more.")
+@click.option("--rounds", type=click.IntRange(1), help="Rounds of each cell (3).")
+@click.option("--seconds", type=click.FloatRange(0.05), help="Length of each count (1).")
+@click.option("--cell", "wanted", multiple=True, help="Only cells whose name contains this.")
+@click.option("--client", "clients", multiple=True, help="Only these clients, by the name in the table.")
+@click.option(
+    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables in this document."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print every round as JSON instead of tables.")
+def transport(
+    *,
+    quick: bool,
+    rounds: int | None,
+    seconds: float | None,
+    wanted: tuple[str, ...],
+    clients: tuple[str, ...],
+    write: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure ours beside other clients, all against one server."""
+    chosen = [cell for cell in (cells.QUICK if quick else cells.ALL) if _named(cell.name, wanted)]
+    columns = [column for column in cells.COLUMNS if not clients or column.name in clients]
+    if not chosen or not columns:
+        raise click.UsageError("no such cell or client")
+    plan = running.Plan(chosen, columns, rounds or (2 if quick else 3), seconds or (0.4 if quick else 1.0))
+    build()
+    facts = [*machine.facts(), f"- {plan.rounds} rounds of {plan.seconds:g} s for each client and cell."]
+    with tempfile.TemporaryDirectory() as folder:
+        results = running.run_all(plan, World(Path(folder)), lambda text: click.echo(text, err=True))
+    if as_json:
+        rows = (
+            (cell, name, run)
+            for cell, found in results.items()
+            for name, runs in found.items()
+            for run in runs
+        )
+        for cell, name, run in rows:
+            click.echo(json.dumps({"cell": asdict(cell), "client": name, **asdict(run)}))
+        return
+    found = {
+        cell: {name: figures(runs, of.get(cells.STOCK, [])) for name, runs in of.items()}
+        for cell, of in results.items()
+    }
+    text = table.page(found, facts)
+    click.echo(text)
+    if write is not None:
+        write.write_text(table.replaced(write.read_text(), "transport", text))
+
+
+def _named(name: str, wanted: tuple[str, ...]) -> bool:
+    return not wanted or any(part in name for part in wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""What the figures were measured on, and with which versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from bench.world import ROOT
+
+PACKAGES: Final = ("aioapns", "h2", "hpack", "uvloop", "pyreqwest", "pycurl", "httpx")
+
+
+def facts() -> list[str]:
+    """Give the lines of a list."""
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    return [
+        f"- Measured on {datetime.now(UTC):%Y-%m-%d} at revision {_revision()}; load average before: {load}.",
+        f"- Machine: {_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}.",
+        f"- Python {platform.python_version()} ({ssl.OPENSSL_VERSION}), {', '.join(_python())}.",
+        f"- {', '.join(_programs())}.",
+    ]
+
+
+def _revision() -> str:
+    said = _said("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+    return said or "unknown"
+
+
+def _processor() -> str:
+    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
+
+
+def _python() -> Iterator[str]:
+    for name in PACKAGES:
+        try:
+            yield f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _programs() -> Iterator[str]:
+    yield f"Node {_said('node', '--version').removeprefix('v') or 'missing'}"
+    package = ROOT / "bench/node/node_modules/apns2/package.json"
+    if package.exists():
+        yield f"apns2 {json.loads(package.read_text())['version']}"
+    yield _said("h2load", "--version") or "h2load missing"
+
+
+def _said(*command: str) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout.strip().splitlines() or [""])[0]

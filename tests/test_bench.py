@@ -1,0 +1,133 @@
+"""The benchmark measures what it says: its arithmetic, and one tiny cell so that it cannot rot."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.cells import ALL, COLUMNS, LARGE_WINDOW, STOCK, Cell
+from bench.clients.measure import Job, Result, Tally, quantile
+from bench.figures import Figures, figures
+from bench.table import LIGHT, REFERENCE, aims, number, page, replaced
+
+ROOT = Path(__file__).parent.parent
+CAN_BUILD = shutil.which("cc") and Path("/usr/include/nghttp2/nghttp2.h").exists()
+
+
+def result(answered: int, p99: float = 1.0, cpu: float = 0.001, **more: int) -> Result:
+    return Result(answered, 1.0, cpu, p99 / 2, p99, **more)
+
+
+def test_a_ratio_is_made_within_its_round_so_that_noise_which_hits_both_cancels_out() -> None:
+    mine = figures([result(100), result(10), result(50)], [result(10), result(1), result(5)])
+    assert mine.ratio is not None
+    assert (mine.ratio.least, mine.ratio.median, mine.ratio.most) == (10, 10, 10)
+    assert (mine.rate.least, mine.rate.median, mine.rate.most) == (10, 50, 100)
+
+
+def test_a_round_in_which_nothing_was_answered_gives_no_ratio_and_no_latency() -> None:
+    nothing = Result(0, 1.0, 0.5, None, None, lost=3)
+    assert figures([result(10)], [nothing]).ratio is None
+    silent = figures([nothing, nothing], [nothing, nothing])
+    assert (silent.p99, silent.cpu, silent.lost) == (None, None, 6)
+
+
+@pytest.mark.parametrize(("part", "expected"), [(0.5, 50_000), (0.99, 99_000), (1.0, 100_000)])
+def test_a_quantile_is_the_nearest_rank_in_milliseconds(part: float, expected: float) -> None:
+    assert quantile([float(value) for value in range(1, 101)], part) == expected
+
+
+def test_only_what_was_answered_after_the_warm_up_is_counted() -> None:
+    tally = Tally()
+    tally.waits.extend([9.0] * 5)
+    tally.begin()
+    tally.waits.extend([0.002, 0.001])
+    counted = tally.result()
+    assert (counted.answered, counted.p50, counted.p99) == (2, 1, 2)
+
+
+@pytest.mark.parametrize("size", [400, 5_000])
+def test_the_payload_has_the_size_that_its_cell_names(size: int) -> None:
+    job = Job(1, "", "", "", 1, size, 1.0)
+    assert len(job.body()) == size
+
+
+def test_the_matrix_is_the_one_that_was_asked_for() -> None:
+    assert {cell.in_flight for cell in ALL} == {1, 100, 1_000}
+    assert {(cell.payload, cell.window, cell.delay) for cell in ALL} == {
+        (payload, window, delay)
+        for payload in (400, 5_000)
+        for window in (65_535, LARGE_WINDOW)
+        for delay in (0, 20)
+    }
+    assert len({cell.name for cell in ALL}) == len(ALL) == 24
+
+
+def measured(ours: int, other: int, cpu: float = 20e-6) -> dict[str, Figures]:
+    stock = [result(100, p99=9.0)]
+    mine = [result(ours, p99=2.0, cpu=cpu * ours)]
+    return {
+        "ours, asyncio": figures(mine, stock),
+        "ours, uvloop": figures(mine, stock),
+        STOCK: figures(stock, stock),
+        "another": figures([result(other)], stock),
+    }
+
+
+def verdicts(results: dict[Cell, dict[str, Figures]]) -> list[str]:
+    return [line.rsplit("|", 2)[1].strip() for line in list(aims(results))[2:]]
+
+
+def test_the_aims_are_met_only_by_what_was_measured() -> None:
+    assert set(verdicts({REFERENCE: measured(2_500, 1), LIGHT: measured(2_500, 1)})) == {"yes"}
+    assert verdicts({REFERENCE: measured(2_000, 1, cpu=26e-6)})[:4] == ["yes", "no", "no", "no"]
+    assert verdicts({})[:6] == ["no"] * 6
+
+
+def test_a_faster_client_is_named_with_its_cell() -> None:
+    said = "\n".join(aims({REFERENCE: measured(2_500, 5_000)}))
+    assert f"another makes 2.00 times as many at {REFERENCE.name}" in said
+
+
+def test_pushes_that_were_lost_are_in_the_table() -> None:
+    columns = measured(100, 100)
+    columns[STOCK] = figures([result(1, failed=2, lost=1_234)], [result(1)])
+    text = page({REFERENCE: columns}, ["- facts"])
+    assert "| 2, 1,234 |" in text
+    assert "1.00†" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(38_373.1, "38,400"), (117.4, "117"), (20.26, "20.3"), (0.2349, "0.23")]
+)
+def test_figures_are_written_with_three_digits(value: float, written: str) -> None:
+    assert number(value) == written
+
+
+def test_tables_replace_what_stands_between_their_marks_and_nothing_else() -> None:
+    document = "a\n<!-- transport: begin -->\nold\n<!-- transport: end -->\nb"
+    changed = replaced(document, "transport", r"new \1")
+    assert changed == "a\n<!-- transport: begin -->\nnew \\1\n<!-- transport: end -->\nb"
+    with pytest.raises(ValueError, match="exactly one part"):
+        replaced("nothing", "transport", "new")
+
+
+def test_the_document_has_a_place_for_each_table() -> None:
+    text = (ROOT / "docs/performance.md").read_text()
+    assert "new" in replaced(text, "transport", "new")
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not CAN_BUILD, reason="needs cc, libnghttp2-dev and libssl-dev")
+def test_a_tiny_cell_is_measured_with_ours_and_with_aioapns() -> None:
+    names = [column.name for column in COLUMNS[:3]]
+    command = [sys.executable, "-m", "bench", "transport", "--rounds=1", "--seconds=0.1", "--json"]
+    command += [f"--cell={LIGHT.name}", *(f"--client={name}" for name in names)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["client"] for line in lines] == names
+    assert all(line["answered"] > 0 and not line["failed"] and not line["lost"] for line in lines), lines
