@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 import aiohttp
 import structlog
 from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
 
 from bridge import keeper
 from bridge.api.answers import errors
@@ -29,7 +30,7 @@ from bridge.escalator import Escalator
 from bridge.heartbeat import Heartbeat
 from bridge.outgoing import Outgoing
 from bridge.sender import Phones, Sender
-from bridge.store import Tx, devices, open_store, secret
+from bridge.store import Overloaded, Tx, devices, open_store, secret
 from bridge.telemetry import Metrics
 from bridge.web import Refused, WebConfig, listen, protect
 from bridge.wiring import device, environments, transport
@@ -293,6 +294,8 @@ class Bridge:
         task.add_done_callback(self._closing.discard)
 
     async def _close_transport(self) -> None:
+        with suppress(Overloaded, SQLAlchemyError):
+            await keeper.keep(self.store, self.settings.apns, self.transport)  # minted since the last look
         await self.transport.close(_DRAIN)
         await asyncio.gather(*self._closing)
 

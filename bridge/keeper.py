@@ -30,15 +30,21 @@ async def restore(store: Store, apns: ApnsSettings, transport: Transport) -> Non
         transport.restore_token(header, int(issued_at))
 
 
+async def keep(store: Store, apns: ApnsSettings, transport: Transport) -> None:
+    """Keep the present token, if there is one. Raises as `Store.write`."""
+    if transport.token is not None:
+        header, issued_at = transport.token
+        await remember(store, _name(apns), f"{issued_at} {header}")
+
+
 async def run(store: Store, current: Callable[[], tuple[ApnsSettings, Transport]]) -> None:
     """Keep each new token, until cancelled."""
     kept: tuple[str, int] | None = None
     while True:
         apns, transport = current()
-        token = transport.token
-        if token is not None and token != kept:
+        if (token := transport.token) != kept:
             with suppress(Overloaded, SQLAlchemyError):  # the next look tries again
-                await remember(store, _name(apns), f"{token[1]} {token[0]}")
+                await keep(store, apns, transport)
                 kept = token
         await asyncio.sleep(_LOOK)
 
