@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,37 +18,69 @@ _PATIENCE: Final = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 
 _DEBIAN: Final = ":/usr/sbin:/sbin"
+_PORTS: Final = range(10_000, 32_000)
+_CHANCE: Final = random.SystemRandom()
+"""Not the seeded one: tests that run side by side are often given the same seed."""
 
 
 class ChildError(Exception):
     """A program is missing, or ended by itself; the text holds the end of its log."""
 
 
-def find_program(*names: str) -> str:
+def find_program(*names: str, package: str) -> str:
     """Give the path of the first of these programs that is installed. Raises ChildError."""
     for name in names:
         found = shutil.which(name, path=os.environ.get("PATH", "") + _DEBIAN)
         if found:
             return found
-    raise ChildError(f"{names[0]} is not installed; on Debian: apt-get install {names[0]}")
+    raise ChildError(
+        f"{' or '.join(names)} is not installed. On Debian: apt-get install {package}; "
+        "elsewhere put it on the PATH"
+    )
 
 
 def free_ports(count: int) -> list[int]:
-    """Find TCP ports of 127.0.0.1 that nobody uses at this moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Find TCP ports of 127.0.0.1 that nobody uses at this moment.
+
+    They lie below those that the system gives to outgoing connections: a program that is started
+    again on its port would otherwise find now and then that a connection has taken it.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = _CHANCE.choice(_PORTS)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found += [port] if port not in found else []
+    return found
+
+
+async def run(*command: str) -> str:
+    """Run a program to its end and give what it prints. Raises ChildError if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    text = output.decode(errors="replace")
+    if process.returncode:
+        raise ChildError(f"{' '.join(command)} ended with {process.returncode}:\n{text}")
+    return text
 
 
 class Child:
-    """A running program. `log` is the file that has what it prints."""
+    """A running program. `log` is the file that has what it prints, `url` where it answers."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path, url: str) -> None:
         self.name = name
         self.process = process
         self.log = log
+        self.url = url
 
     def tail(self, lines: int = 15) -> str:
         """Give the end of its log."""
@@ -74,14 +107,14 @@ class Child:
 
 
 @asynccontextmanager
-async def child(name: str, command: Sequence[str], folder: Path) -> AsyncIterator[Child]:
+async def child(name: str, command: Sequence[str], folder: Path, url: str = "") -> AsyncIterator[Child]:
     """Run a program in a process group of its own, so that Ctrl-C reaches us first; stop it at the end."""
     log = folder / f"{name}.log"
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-    running = Child(name, process, log)
+    running = Child(name, process, log, url)
     try:
         yield running
     finally:

@@ -293,6 +293,7 @@ def _ask(
 
 def _line(one: dict[str, Any]) -> str:
     who = f" by {one['acknowledged_by']}" if one["acknowledged_by"] else ""
+    who = f" (acknowledged{who})" if who and one["state"] == "resolved" else who
     more = f" and {one['truncated_alerts']} not shown" if one["truncated_alerts"] else ""
     unanswered = " UNANSWERED" if one["unanswered_at"] and one["state"] == "triggered" else ""
     return (
@@ -314,7 +315,7 @@ def _story(one: dict[str, Any]) -> list[str]:
         lines.append(
             f"  {page['due_at'][:19]}Z  step {page['step']} ring {page['ring']}  "
             f"{page['kind']} -> {page['target']}: "
-            f"{end}{reason}, {page['attempt']} attempts"
+            f"{end}{reason}, {page['attempt']} attempt{'' if page['attempt'] == 1 else 's'}"
         )
     lines += ["", "timeline:"]
     lines += [f"  {event['at'][:23]}Z  {event['kind']}: {event['text']}" for event in one["timeline"]]

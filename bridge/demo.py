@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
+import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
-from bridge.children import Child, ChildError, child, find_program, free_ports
-from bridge.client import Client, ClientError
-from bridge.config import ConfigError, Settings, load
-from bridge.simulator import Call, Phone, Simulator
+from bridge.children import Child, ChildError
+from bridge.client import ClientError
+from bridge.config import ConfigError
+from bridge.rig import PROGRAM, Rig, open_rig, programs
+from bridge.simulator import Phone
+from bridge.simulator.feeds import Event
 from bridge.telemetry import configure_logs
-
-T = TypeVar("T")
-
-_LIMIT: Final = 30.0
-"""Seconds that one hand-over may take: generous, since somebody's laptop may be busy."""
 
 _ALERT: Final = ("alertname=DiskFull", "severity=critical", "team=db", "instance=db-1")
 _SUMMARY: Final = "--annotation=summary=Disk full on db-1"
+_ANOTHER: Final = ("alertname=NodeDown", "severity=page", "instance=web-7")
+
+_UNREGISTERED: Final = '{"behaviour": "unregistered"}'
 
 _ALERTMANAGER: Final = """\
 route:
@@ -39,44 +41,37 @@ route:
 receivers:
   - name: phone
     webhook_configs:
-      - url: {url}/webhook
+      - url: {url}
         send_resolved: true
 """
 
 
-@dataclass(slots=True)
-class Stage:
-    """What runs during the demo."""
+_GONE: Final = "\nStopped; nothing is left running."
 
-    folder: Path
-    settings: Settings
-    config: Path
-    simulator: Simulator
-    alertmanager_url: str
-    bridge_url: str
-    children: list[Child]
+_TOLD: Final = {
+    "answered": "is answered",
+    "declined": "is declined",
+    "ended": "stops ringing: nobody has answered",
+}
+"""Events of the simulator's phones, in words; "ringing" has more to it."""
 
-    @property
-    def client(self) -> Client:
-        """Ask the running bridge."""
-        return Client(self.bridge_url, None)
+
+class Stopped(Exception):
+    """A signal came; `number` says which."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 class Story:
-    """Tells each hand-over with its time since the alert."""
+    """Tells each hand-over with its time since the story began."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
-    def begin(self) -> None:
-        """Count from here."""
-        self._began = time.monotonic()
-
     def tell(self, who: str, what: str) -> None:
         """Print one line."""
-        click.echo(
-            f"  {time.monotonic() - self._began:6.2f} s  {click.style(f'{who:12}', bold=True)}  {what}"
-        )
+        click.echo(f"{time.monotonic() - self._began:8.2f} s  {click.style(f'{who:12}', bold=True)}  {what}")
 
 
 @click.command("demo")
@@ -86,217 +81,269 @@ class Story:
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("config.example.yaml"),
     show_default=True,
-    help="Its people, devices, receivers and routes are used; APNs is the simulator.",
+    help="Its people, phones, receivers and routes are used; APNs is the simulator, the ledger a new one.",
 )
 def command(config_file: Path) -> None:
     """Ring a virtual phone for a real alert: bridge, simulator and Alertmanager on this machine."""
     configure_logs("error", "console")
+    if not config_file.exists():
+        raise click.ClickException(
+            f"there is no {config_file} here. Run the demo in a clone of pushkit-bridge, "
+            "or say --config.file=/PATH/TO/config.example.yaml"
+        )
     try:
         asyncio.run(_main(config_file))
     except (ChildError, ClientError, ConfigError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        click.echo("\nStopped; nothing is left running.")
-        sys.exit(130)
+    except EOFError:
+        click.echo(_GONE)
+    except Stopped as stopped:
+        click.echo(_GONE)
+        sys.exit(128 + stopped.number)
 
 
 async def _main(config_file: Path) -> None:
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    story = Story()
-    click.echo("Starting the bridge, a simulated APNs with virtual phones, and a real Alertmanager ...")
-    async with _stage(config_file) as stage:
-        await _perform(stage, story)
-        if sys.stdin.isatty():
-            _what_next(stage)
-            click.echo("Everything keeps running until Ctrl-C.")
-            await asyncio.Event().wait()
+    programs()
+    async with _until_signalled():
+        with tempfile.TemporaryDirectory(prefix="pushkit-bridge-demo-") as folder:
+            click.echo("Starting, on this machine alone ...")
+            async with open_rig(config_file, Path(folder)) as rig:
+                await _play(rig)
 
 
 @asynccontextmanager
-async def _stage(config_file: Path) -> AsyncIterator[Stage]:
-    alertmanager = find_program("prometheus-alertmanager", "alertmanager")
-    settings = load(config_file)
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pushkit-bridge-demo-")))
-        simulator = await stack.enter_async_context(_simulator(settings, folder))
-        web, phone, alerts = free_ports(3)
-        config = folder / "config.yaml"
-        config.write_text(_adapt(config_file, settings, simulator))
-        bridge_url, alertmanager_url = f"http://127.0.0.1:{web}", f"http://127.0.0.1:{alerts}"
-        serve = [sys.executable, "-m", "bridge.cli", "serve", f"--config.file={config}", "--log.format=json"]
-        serve += [f"--web.listen-address=127.0.0.1:{web}", f"--phone.listen-address=127.0.0.1:{phone}"]
-        bridge = await stack.enter_async_context(child("bridge", serve, folder))
-        routing = folder / "alertmanager.yml"
-        routing.write_text(_ALERTMANAGER.format(url=bridge_url))
-        run = [alertmanager, f"--config.file={routing}", f"--storage.path={folder / 'alertmanager'}"]
-        run += [f"--web.listen-address=127.0.0.1:{alerts}", "--cluster.listen-address="]
-        other = await stack.enter_async_context(child("alertmanager", run, folder))
-        stage = Stage(folder, settings, config, simulator, alertmanager_url, bridge_url, [bridge, other])
-        await _until(stage, "the bridge to be ready", lambda: _ready(stage.bridge_url))
-        await _until(stage, "Alertmanager to be ready", lambda: _ready(stage.alertmanager_url))
-        yield stage
+async def _until_signalled() -> AsyncIterator[None]:
+    """Unwind at the first signal, once: an impatient second one must not cut the stopping short."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    came: list[int] = []
 
+    def stop(number: int) -> None:
+        if not came and task is not None:
+            came.append(number)
+            task.cancel()
 
-def _simulator(settings: Settings, folder: Path) -> Simulator:
-    """Make an APNs that knows the configuration's key ids and phones."""
-    simulator = Simulator(
-        topic=settings.apns.topic,
-        environment=settings.apns.environment,
-        team_id=settings.apns.team_id or "DEM0TEAM01",
-        key_id=settings.apns.key_id or "DEM0KEY001",
-        state_dir=folder / "simulator",
-    )
-    for device in settings.devices.values():
-        tokens = {"voip_token": device.voip_token, "alert_token": device.alert_token}
-        simulator.add_phone(device.name, **{name: token.reveal() for name, token in tokens.items() if token})
-    return simulator
-
-
-def _adapt(config_file: Path, settings: Settings, simulator: Simulator) -> str:
-    """Give the configuration as it is, but for where APNs is and the key that the simulator knows."""
-    root = config_file.resolve().parent
-    text = config_file.read_text()
-    if settings.apns.url is not None:
-        text = text.replace(settings.apns.url, simulator.url)
-    lines = []
-    for line in text.splitlines():
-        name, colon, value = line.partition(":")
-        key = name.strip()
-        if key in {"key_file", "ca_file"} and colon:
-            value = f" {simulator.key_file if key == 'key_file' else simulator.ca_file}"
-        elif key.endswith("_file") and not key.startswith("#"):
-            value = f" {root / value.partition('#')[0].strip()}"
-        lines.append(f"{name}{colon}{value}")
-    return "\n".join(lines) + "\n"
-
-
-async def _ready(url: str) -> bool | None:
-    with suppress(ClientError):
-        await Client(url, None).text("GET", "/-/ready")
-        return True
-    return None
-
-
-async def _until(stage: Stage, what: str, look: Callable[[], Awaitable[T | None]]) -> T:
-    """Look until there is something. Raises ChildError, naming what did not happen."""
-    end = time.monotonic() + _LIMIT
-    while True:
-        found = await look()
-        if found is not None:
-            return found
-        for one in stage.children:
-            one.check()
-        if time.monotonic() > end:
-            raise ChildError(_missed(stage, what))
-        await asyncio.sleep(0.02)
-
-
-async def _within(stage: Stage, what: str, wait: Awaitable[T]) -> T:
-    """Wait for an event of a phone. Raises ChildError, naming what did not happen."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop, number)
     try:
-        return await asyncio.wait_for(wait, _LIMIT)
-    except TimeoutError:
-        raise ChildError(_missed(stage, what)) from None
+        yield
+    except asyncio.CancelledError:
+        raise Stopped(came[0]) from None
 
 
-def _missed(stage: Stage, what: str) -> str:
-    logs = "\n".join(f"--- {one.name}\n{one.tail()}" for one in stage.children)
-    return f"waited {_LIMIT:.0f} s in vain for {what}\n{logs}"
+async def _play(rig: Rig) -> None:
+    await rig.start_bridge()
+    alertmanager = await rig.start_alertmanager(_ALERTMANAGER.format(url=rig.webhook_url))
+    await rig.ready()
+    _who_is_who(rig, alertmanager)
+    story, keys = Story(), Keys()
+    incident = await _fire(rig, alertmanager, story)
+    phones = await _rung(rig, story, incident)
+    async with _narrated(rig, story):
+        await _answer(story, keys, phones)
+        await _end(rig, alertmanager, story, incident)
+        await _show_record(rig, incident)
+        if keys.there:
+            _what_next(rig, alertmanager)
+            await _answer_at_enter(rig, story, keys)
+
+
+def _who_is_who(rig: Rig, alertmanager: Child) -> None:
+    phones = ", ".join(phone.name for phone in rig.simulator.phones)
+    click.echo()
+    for name, where in (
+        ("Alertmanager", f"{alertmanager.url}, a real one; its webhook receiver is the bridge"),
+        ("bridge", f"{rig.bridge_url}, with its log in {rig.running['bridge'].log}"),
+        ("APNs", f"{rig.simulator.url}, simulated, as strict as Apple's"),
+        ("phones", f"{rig.simulator.control_url}/phones, simulated: {phones}"),
+    ):
+        click.echo(f"  {click.style(f'{name:12}', bold=True)}  {where}")
+    click.echo()
 
 
 # --- the story ---
 
 
-async def _perform(stage: Stage, story: Story) -> None:
-    click.echo()
-    story.begin()
-    await _amtool("alert", "add", *_ALERT, _SUMMARY, url=stage.alertmanager_url)
-    story.tell("amtool", f"fires an alert: {' '.join(_ALERT)}")
-    incident = await _until(stage, "Alertmanager's webhook", lambda: _incident(stage, "triggered"))
-    story.tell("bridge", f"has committed Alertmanager's webhook: incident {incident['id']}")
-    phone, call = await _within(stage, "a call on a phone", _first_call(stage))
-    payload = call.payload
-    story.tell("APNs", f"has the push (simulated; a real one goes to Apple), for {phone.name}")
-    story.tell(phone.name, f"RINGS: {payload['caller_name']} - {payload['reason']}\a")
-    await _within(stage, "the phone's receipt", phone.wait_for_receipt(None))
-    story.tell("bridge", "has the phone's receipt: received")
-    await _wait_for_answer(story, phone)
-    phone.answer()
-    story.tell(phone.name, "is answered")
-    incident = await _until(stage, "the acknowledgement", lambda: _incident(stage, "acknowledged"))
-    story.tell("bridge", f"incident acknowledged by {incident['acknowledged_by']}: every phone stops")
-    await _amtool("alert", "add", *_ALERT, f"--end={_now()}", url=stage.alertmanager_url)
-    story.tell("amtool", "the alert is resolved")
-    await _until(stage, "the resolve", lambda: _incident(stage, "resolved"))
-    story.tell("bridge", "incident resolved")
-    click.echo()
+async def _fire(rig: Rig, alertmanager: Child, story: Story) -> str:
+    """Let an alert fire; gives the id of its incident."""
+    await rig.amtool(alertmanager, "alert", "add", *_ALERT, _SUMMARY)
+    story.tell("amtool", f"gives Alertmanager an alert: {' '.join(_ALERT)}")
+    incident = await rig.until("Alertmanager's webhook", lambda: _newest(rig))
+    story.tell("Alertmanager", "posts its webhook to the bridge")
+    story.tell("bridge", f"has it on disk and answers 200: incident {incident['id']}")
+    return str(incident["id"])
 
 
-async def _first_call(stage: Stage) -> tuple[Phone, Call]:
-    """Wait for whichever phone rings first."""
-    phones = list(stage.simulator.phones)
-    waits = {asyncio.ensure_future(phone.wait_for_call(None)): phone for phone in phones}
-    try:
-        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        first = done.pop()
-        return waits[first], first.result()
-    finally:
-        for wait in waits:
-            wait.cancel()
+async def _newest(rig: Rig) -> dict[str, Any] | None:
+    return next(iter(await rig.incidents()), None)
 
 
-async def _wait_for_answer(story: Story, phone: Phone) -> None:
-    if not sys.stdin.isatty():
+async def _rung(rig: Rig, story: Story, incident: str) -> list[Phone]:
+    """Tell what reaches the phones of the first step; gives those that ring. Raises ChildError."""
+    pages = [page for page in (await rig.incident(incident))["pages"] if page["kind"] != "webhook"]
+    phones = [rig.simulator.phone(name) for name in sorted({page["target"] for page in pages})]
+    story.tell("bridge", f"pushes to APNs, for {', '.join(phone.name for phone in phones)}")
+    ringing = []
+    for phone in phones:
+        push = await rig.within(f"a push for {phone.name}", phone.wait_for_push(None))
+        if push.fate != "rang":
+            continue
+        ringing.append(phone)
+        story.tell(phone.name, f"RINGS: {_shown(push.payload)}")
+        receipt = await rig.within("the phone's receipt", phone.wait_for_receipt(None))
+        story.tell(phone.name, f"tells the bridge: {receipt.kind}")
+    if not ringing:
+        raise ChildError("this configuration makes no phone ring for the demo's alert")
+    return ringing
+
+
+def _shown(payload: dict[str, Any]) -> str:
+    return f"{payload['caller_name']} - {payload['reason']}"
+
+
+async def _answer(story: Story, keys: Keys, phones: list[Phone]) -> None:
+    if not keys.there:
+        story.tell("demo", f"answers {phones[0].name} by itself, since there is no terminal")
+        phones[0].answer()
         return
-    story.tell("you", f"press Enter to answer {phone.name} (it rings again until somebody does)")
-    pressed = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(sys.stdin, pressed.set)
-    try:
-        while not pressed.is_set():
-            ringing = [call for call in phone.calls.items if call.state == "ringing"]
-            click.echo("\a" if ringing else "", nl=False)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(pressed.wait(), 2)
-        sys.stdin.readline()
-    finally:
-        loop.remove_reader(sys.stdin)
-    if not [call for call in phone.calls.items if call.state == "ringing"]:
-        story.tell(phone.name, "is quiet just now; it will ring again")
-        await phone.wait_for_call(None)
+    keys.forget()
+    story.tell("you", f"press Enter to answer {phones[0].name}; it rings again and again until you do")
+    await keys.pressed()
+    while not _answer_first(phones):
+        story.tell("you", "no phone rings just now; the next ring comes soon")
+        await keys.pressed()
 
 
-async def _incident(stage: Stage, state: str) -> dict[str, Any] | None:
-    found = await stage.client.ask("GET", "/api/v1/incidents", {"all": "true"})
-    return next((one for one in found["incidents"] if one["state"] == state), None)
+def _answer_first(phones: list[Phone]) -> bool:
+    for phone in phones:
+        with suppress(LookupError):
+            phone.answer()
+            return True
+    return False
 
 
-async def _amtool(*arguments: str, url: str) -> None:
-    program = find_program("amtool")
-    process = await asyncio.create_subprocess_exec(
-        program, f"--alertmanager.url={url}", *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    if process.returncode:
-        raise ChildError(f"amtool {' '.join(arguments)} failed: {output.decode(errors='replace')}")
-
-
-def _now() -> str:
+async def _end(rig: Rig, alertmanager: Child, story: Story, incident: str) -> None:
+    found = await _reaches(rig, incident, "acknowledged")
+    story.tell(
+        "bridge", f"incident acknowledged by {found['acknowledged_by']}: no phone is rung for it again"
+    )
     # With its fraction: cut to the second, the end could lie before the alert's start.
-    return datetime.now(UTC).isoformat()
+    await rig.amtool(alertmanager, "alert", "add", *_ALERT, f"--end={datetime.now(UTC).isoformat()}")
+    story.tell("amtool", "tells Alertmanager that the alert is over")
+    await _reaches(rig, incident, "resolved")
+    story.tell("Alertmanager", "posts its webhook again: resolved")
+    story.tell("bridge", "incident resolved")
 
 
-def _what_next(stage: Stage) -> None:
-    click.echo("What to try next, in another terminal:")
-    for line in (
-        f"pushkit-bridge incidents list --all --bridge.url={stage.bridge_url}",
-        f"amtool --alertmanager.url={stage.alertmanager_url} alert add alertname=NodeDown severity=page",
-        f"curl {stage.simulator.control_url}/phones          # what the phones got: /phones/NAME/pushes",
-        f"pushkit-bridge config routes test --config.file={stage.config} severity=critical team=db",
-        f"curl {stage.bridge_url}/metrics",
+async def _reaches(rig: Rig, incident: str, state: str) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        found = await rig.incident(incident)
+        return found if found["state"] == state else None
+
+    return await rig.until(f"the incident to be {state}", look)
+
+
+async def _show_record(rig: Rig, incident: str) -> None:
+    record = await rig.cli("incidents", "show", incident)
+    click.echo(f"\nThe record that is kept of it (pushkit-bridge incidents show {incident}):\n")
+    click.echo("\n".join(f"  {line}".rstrip() for line in record.splitlines()))
+
+
+# --- at a terminal ---
+
+
+class Keys:
+    """What a person types: only that Enter was pressed matters. `there` is False without a terminal."""
+
+    def __init__(self) -> None:
+        self.there = sys.stdin.isatty()
+        self._pressed = asyncio.Event()
+        self._over = False
+        if self.there:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._read)
+
+    def _read(self) -> None:
+        with suppress(OSError):  # the terminal has gone
+            if os.read(sys.stdin.fileno(), 4096):
+                self._pressed.set()
+                return
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        self._over = True
+        self._pressed.set()
+
+    def forget(self) -> None:
+        """Let what was typed so far mean nothing."""
+        if not self._over:
+            self._pressed.clear()
+
+    async def pressed(self) -> None:
+        """Wait for Enter. Raises EOFError at the end of the input (Ctrl-D)."""
+        await self._pressed.wait()
+        if self._over:
+            raise EOFError
+        self._pressed.clear()
+
+
+@asynccontextmanager
+async def _narrated(rig: Rig, story: Story) -> AsyncIterator[None]:
+    """Tell what the phones do meanwhile."""
+    events = rig.simulator.events
+    since = events.kept[-1].number if events.kept else 0
+
+    async def narrate() -> None:
+        async with aclosing(events.watch(since)) as watch:
+            async for event in watch:
+                _narrate(rig, story, event)
+
+    task = asyncio.create_task(narrate())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _narrate(rig: Rig, story: Story, event: Event) -> None:
+    name = event.data["phone"]
+    if event.kind == "ringing":
+        call = rig.simulator.phone(name).calls.items[-1]
+        story.tell(name, f"RINGS: {_shown(call.payload)}\a")
+    elif event.kind in _TOLD:
+        story.tell(name, _TOLD[event.kind])
+
+
+def _what_next(rig: Rig, alertmanager: Child) -> None:
+    phone = f"{rig.simulator.control_url}/phones/{next(iter(rig.simulator.phones)).name}"
+    amtool = f"amtool --alertmanager.url={alertmanager.url}"
+    gap = rig.settings.quiet_gap.total_seconds()
+    when = f"a phone rings for it here, once {gap:.0f} s (quiet_gap) have passed since its last call"
+    click.echo("\nEverything keeps running until Ctrl-C. Try this in another terminal:\n")
+    for what, line in (
+        (f"another alert: {when}; Enter answers", f"{amtool} alert add {' '.join(_ANOTHER)}"),
+        ("who rings for it, and why", _ours(rig, "config", "routes", "test", *_ANOTHER)),
+        ("the incidents", _ours(rig, "incidents", "list", "--all")),
+        ("the pushes that a phone got", f"curl {phone}/pushes"),
+        ("the bridge's metrics", f"curl {rig.bridge_url}/metrics"),
+        ("let Apple say that it knows the phone no more", f"curl -X PATCH {phone} -d '{_UNREGISTERED}'"),
     ):
-        click.echo(f"  {line}")
+        click.echo(f"  {click.style(f'# {what}', dim=True)}\n  {line}")
     click.echo()
+
+
+def _ours(rig: Rig, *command: str) -> str:
+    """Write a command of ours so that it can be pasted into another terminal."""
+    where = f"--config.file={rig.config}" if command[0] == "config" else f"--bridge.url={rig.bridge_url}"
+    return shlex.join([*_program(), *command, where])
+
+
+def _program() -> tuple[str, ...]:
+    if shutil.which("pushkit-bridge"):
+        return ("pushkit-bridge",)
+    called = Path(sys.argv[0])
+    return (str(called),) if called.name == "pushkit-bridge" and called.exists() else PROGRAM
+
+
+async def _answer_at_enter(rig: Rig, story: Story, keys: Keys) -> None:
+    while True:
+        await keys.pressed()
+        if not _answer_first(list(rig.simulator.phones)):
+            story.tell("you", "no phone rings just now")

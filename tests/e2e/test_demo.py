@@ -1,0 +1,217 @@
+"""The demo as a newcomer meets it: what it prints, what it answers to, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import re
+import shlex
+import signal
+import termios
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bridge.children import run
+from bridge.demo import command
+from bridge.rig import PROGRAM
+
+pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "config.example.yaml"
+PATIENCE = 60.0
+
+
+class Demo:
+    """A demo that runs as a process of its own; `text` is what it has printed."""
+
+    def __init__(self, process: asyncio.subprocess.Process, mark: str, folder: Path) -> None:
+        self.process = process
+        self.output = process.stdout
+        self.text = ""
+        self.type: Callable[[bytes], object]
+        self.hang_up: Callable[[], None]
+        self._mark = mark.encode()
+        self._folder = folder
+
+    async def until(self, pattern: str) -> None:
+        """Read on until the output has this."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not re.search(pattern, self.text):
+                    assert await self._read(), f"the demo ended without {pattern!r}:\n{self.text}"
+        except TimeoutError:
+            pytest.fail(f"the demo did not come to {pattern!r}:\n{self.text}")
+
+    async def end(self) -> int:
+        """Read to the end and give the exit status."""
+        async with asyncio.timeout(PATIENCE):
+            while await self._read():
+                pass
+            return await self.process.wait()
+
+    async def _read(self) -> bool:
+        try:
+            data = await self.output.read(4096)
+        except OSError:  # the other side of the terminal has gone
+            return False
+        self.text += re.sub(r"\x1b\[[0-9;]*m|\r", "", data.decode(errors="replace"))
+        return bool(data)
+
+    def left_behind(self) -> list[str]:
+        """Whatever is still there of it: processes, which carry its mark, and files."""
+        found = [str(path) for path in self._folder.iterdir()]
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended meanwhile, or is another user's
+                if self._mark in (folder / "environ").read_bytes():
+                    found.append((folder / "cmdline").read_text().replace("\0", " "))
+        return found
+
+
+@asynccontextmanager
+async def demo(
+    tmp_path: Path, terminal: int | None = None, config: Path = EXAMPLE, **env: str
+) -> AsyncIterator[Demo]:
+    """Start a demo in an unrelated folder, with pipes or at a terminal; whatever happens, end it."""
+    name, value = "PUSHKIT_BRIDGE_TEST", str(uuid.uuid4())
+    (tmp_path / "tmp").mkdir()
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM, "demo", f"--config.file={config}",
+        stdin=asyncio.subprocess.DEVNULL if terminal is None else terminal,
+        stdout=asyncio.subprocess.PIPE if terminal is None else terminal,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path / "tmp"), name: value, **env},
+        start_new_session=True,
+        preexec_fn=None if terminal is None else lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    running = Demo(process, f"{name}={value}", tmp_path / "tmp")
+    try:
+        yield running
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@asynccontextmanager
+async def demo_at_a_terminal(tmp_path: Path, config: Path = EXAMPLE) -> AsyncIterator[Demo]:
+    """Start a demo at a terminal of its own, at which the test types."""
+    ours, its = pty.openpty()
+    screen = asyncio.StreamReader()
+    async with demo(tmp_path, its, config) as running:
+        os.close(its)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(screen), os.fdopen(ours, "r+b", buffering=0)
+        )
+        running.output, running.type, running.hang_up = screen, partial(os.write, ours), transport.close
+        try:
+            yield running
+        finally:
+            transport.close()
+
+
+HAND_OVERS = (
+    "amtool .* gives Alertmanager an alert: alertname=DiskFull",
+    "Alertmanager .* posts its webhook",
+    "bridge .* on disk .* 200: incident",
+    "bridge .* pushes to APNs, for alice-iphone, bob-iphone",
+    "alice-iphone .* RINGS: CRITICAL DiskFull - storage: Disk full on db-1",
+    "alice-iphone .* tells the bridge: received",
+    "bob-iphone .* RINGS: CRITICAL DiskFull - storage: Disk full on db-1",
+    "answer",
+    "alice-iphone .* is answered",
+    "bridge .* incident acknowledged by alice",
+    "amtool .* the alert is over",
+    "Alertmanager .* posts .* resolved",
+    "bridge .* incident resolved",
+    "timeline:",
+)
+
+
+def assert_told_in_order(text: str) -> None:
+    lines = iter(text.splitlines())
+    for hand_over in HAND_OVERS:
+        assert any(re.search(hand_over, line) for line in lines), (
+            f"{hand_over!r} is not told in its turn:\n{text}"
+        )
+
+
+async def test_without_a_terminal_the_demo_answers_by_itself_tells_all_in_order_and_ends(
+    tmp_path: Path,
+) -> None:
+    async with demo(tmp_path) as running:
+        assert await running.end() == 0, running.text
+        assert_told_in_order(running.text)
+        assert running.left_behind() == []
+
+
+async def test_at_a_terminal_enter_answers_and_everything_that_is_suggested_works(tmp_path: Path) -> None:
+    soon = tmp_path / "soon.yaml"
+    soon.write_text(EXAMPLE.read_text().replace("quiet_gap: 30s", "quiet_gap: 1s"))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    async with demo_at_a_terminal(tmp_path, soon) as running:
+        await running.until("press Enter to answer alice-iphone")
+        running.type(b"\n")
+        await running.until("Try this in another terminal:(?s:.*)unregistered.*\\n")
+        assert_told_in_order(running.text)
+        suggested = re.findall(r"^  ((?:/|amtool|pushkit-bridge|curl).*)$", running.text, re.MULTILINE)
+        assert len(suggested) == 6, running.text
+        await run(*shlex.split(suggested.pop(0)))
+        await running.until("RINGS: PAGE NodeDown")
+        running.type(b"\n")
+        await running.until("alice-iphone .*is answered(?s:.*)alice-iphone .*is answered")
+        for line in suggested:
+            await run(*shlex.split(line))
+        running.type(b"\x03")
+        assert await running.end() == 128 + signal.SIGINT, running.text
+        assert "nothing is left running" in running.text
+        assert running.left_behind() == []
+
+
+async def test_an_impatient_ctrl_c_while_the_phone_rings_leaves_nothing_running(tmp_path: Path) -> None:
+    async with demo_at_a_terminal(tmp_path) as running:
+        await running.until("press Enter to answer")
+        running.type(b"\x03\x03\x03")
+        assert await running.end() == 128 + signal.SIGINT, running.text
+        assert running.left_behind() == []
+
+
+async def test_closing_the_terminal_leaves_nothing_running(tmp_path: Path) -> None:
+    async with demo_at_a_terminal(tmp_path) as running:
+        await running.until("press Enter to answer")
+        running.hang_up()
+        await asyncio.wait_for(running.process.wait(), PATIENCE)
+        assert running.left_behind() == []
+
+
+async def test_sigterm_before_anything_has_started_up_leaves_nothing_running(tmp_path: Path) -> None:
+    async with demo(tmp_path) as running:
+        await running.until("Starting")
+        running.process.terminate()
+        assert await running.end() == 128 + signal.SIGTERM, running.text
+        assert running.left_behind() == []
+
+
+async def test_without_alertmanager_the_demo_says_what_to_install_and_starts_nothing(tmp_path: Path) -> None:
+    async with demo(tmp_path, PATH="/nowhere") as running:
+        assert await running.end() == 1
+        assert re.fullmatch(r"Error: prometheus-alertmanager .* apt-get install .*\n", running.text)
+        assert running.left_behind() == []
+
+
+def test_without_its_configuration_the_demo_says_which_file_it_misses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(command)
+    assert result.exit_code == 1
+    assert "config.example.yaml" in result.output
+    assert "--config.file" in result.output
