@@ -13,8 +13,11 @@ from bridge.incidents import WEBHOOK_DEADLINE, Change, Incident, Page, PageKind,
 from bridge.oncall import OnCall, Phone
 from bridge.policy import Receiver, Step
 
-_UNREACHED_PAUSE: Final = timedelta(minutes=1)
-"""A whole round that found no usable device is tried again after this long."""
+_PAUSE: Final = timedelta(minutes=1)
+"""Between rounds of which the last step had nobody left: no device is usable, or APNs refuses every push.
+
+Such a round is over in a moment, and Apple disconnects who goes on like that.
+"""
 
 _FRESH_STEP: Final[dict[str, Any]] = {"ring": 0, "step_ends_at": None, "out": {}}
 
@@ -42,10 +45,10 @@ def advance(change: Change, policy: Receiver, on_call: OnCall, now: datetime) ->
         if not _step_is_over(change.incident, policy, now):
             change = _ring(change, policy, on_call, now)
             continue
-        change = _next_step(change, policy, now)
+        change = _next_step(change, policy, on_call, now)
         rounds += change.incident.step == 1
         if rounds > 1 and change.incident.due_at is not None:
-            return change.to(due_at=now + _UNREACHED_PAUSE)
+            return change.to(due_at=now + _PAUSE)
     return change
 
 
@@ -107,14 +110,16 @@ def _worth_a_line(incident: Incident) -> bool:
     return incident.reached or incident.round <= 2
 
 
-def _next_step(change: Change, policy: Receiver, now: datetime) -> Change:
+def _next_step(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> Change:
     incident = change.incident
     if incident.step < len(policy.steps):
         change = change.to(step=incident.step + 1, due_at=now, **_FRESH_STEP)
         return change.note("next step", f"step {incident.step + 1}") if _worth_a_line(incident) else change
     if incident.round <= policy.repeat or not incident.reached:
         why = "the policy is repeated" if incident.reached else "nobody was reached: the policy is repeated"
-        change = change.to(round=incident.round + 1, step=1, due_at=now, **_FRESH_STEP)
+        pause = incident.round > 1 and not _anybody_left(incident, policy, on_call, now)
+        due_at = now + _PAUSE if pause else now
+        change = change.to(round=incident.round + 1, step=1, due_at=due_at, **_FRESH_STEP)
         return change.note("next round", why) if _worth_a_line(incident) else change
     change = change.to(due_at=None, step_ends_at=None, unanswered_at=now)
     return change.note("unanswered", "the policy has ended and nobody answered")
@@ -133,11 +138,15 @@ def drop_out(
     if not running or not here or page.target in incident.out:
         return change
     change = change.to(out={**incident.out, page.target: why}).note("out of step", f"{page.target}: {why}")
-    # A reload may have shortened the policy below the incident's step.
-    step = policy.steps[min(incident.step, len(policy.steps)) - 1]
-    if any(_rings(phone, step, change.incident) for phone in on_call(step.device_groups, now)):
+    if _anybody_left(change.incident, policy, on_call, now):
         return change
     return change.to(due_at=now, step_ends_at=now)
+
+
+def _anybody_left(incident: Incident, policy: Receiver, on_call: OnCall, now: datetime) -> bool:
+    # A reload may have shortened the policy below the incident's step.
+    step = policy.steps[min(incident.step, len(policy.steps)) - 1]
+    return any(_rings(phone, step, incident) for phone in on_call(step.device_groups, now))
 
 
 def accepted(change: Change, page: Page) -> Change:

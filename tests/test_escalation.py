@@ -200,6 +200,19 @@ def test_declining_twice_is_told_once() -> None:
     assert story.incident.out == {ALICE: "declined"}
 
 
+@pytest.mark.parametrize("last", ["second", "nobody"])
+def test_rule_4_a_policy_whose_every_push_is_refused_goes_round_once_a_minute(last: str) -> None:
+    """APNs refuses us: each page is over as soon as it is made. Apple disconnects who goes on like that."""
+    story = started(Story(receiver(step("platform"), step(last))))
+    for second in range(121):
+        story.now = at(second)
+        story.advance()
+        while story.open_pages:
+            story.drop_out(next(iter(story.open_pages.values())), "misconfigured (InvalidProviderToken)")
+    assert [when for when, name, *_ in story.rings if name == ALICE] == [0, 0, 60, 120]
+    assert story.incident.unanswered_at is None
+
+
 # --- kinds of pages ---------------------------------------------------------------------------
 
 

@@ -106,6 +106,7 @@ class Incidents(RuleBasedStateMachine):
     )
     def receive(self, firing: list[str], ended: list[str], muted: float | None) -> None:
         story = self.story
+        story.now += timedelta.resolution  # each has an instant of its own, as in the ledger
         before = next(iter(story.incidents.values()), None)
         alerts = [make_alert(name, starts_at=story.now) for name in firing]
         over = [make_alert(name, firing=False, ends_at=story.now) for name in ended if name not in firing]
