@@ -40,6 +40,9 @@ log = structlog.get_logger()
 _DRAIN: Final = 10.0
 """Seconds that requests and pushes in flight have to end at a stop; the ledger keeps the rest."""
 
+_AHEAD: Final = 1.0
+"""Seconds that a start or a reload waits for the first connection to APNs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -98,7 +101,7 @@ class Bridge:
         self.transport = transport(self.settings)
         await keeper.restore(self.store, self.settings.apns, self.transport)
         stack.push_async_callback(self._close_transport)
-        await self.transport.start(environments(self.settings))
+        await self._connect_ahead()
         phone_runner = await self._phone_listener(stack, key)
         phones = Phones(
             self.options.phone_external_url or self.bound.phone, lambda call_id: receipt_token(key, call_id)
@@ -260,16 +263,17 @@ class Bridge:
             raise ConfigError([where])
         # Whatever can fail comes before anything is swapped.
         fresh = transport(new) if new.apns != self.settings.apns else None
+        if fresh is not None:
+            await keeper.restore(self.store, new.apns, fresh)
         self.web_config.reload()
         await self._sync_devices(new)
         if fresh is not None:
-            await keeper.restore(self.store, new.apns, fresh)
             before, self.transport = self.transport, fresh
             self._close_later(before)
         self.settings = self.desk.settings = new
         self.sender.configure()
         self.sender.misconfigured = None
-        await self.transport.start(environments(new))
+        await self._connect_ahead()
         self._reloaded(ok=True)
         self.sender.wake()
         log.info("configuration reloaded", file=str(self.options.config_file))
@@ -286,6 +290,11 @@ class Bridge:
             await devices.sync(tx.connection, wanted, tx.now)
 
         await self.store.write(job)
+
+    async def _connect_ahead(self) -> None:
+        """Connect to APNs before the first page needs it; one that does not answer holds up nothing."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.transport.start(environments(self.settings)), _AHEAD)
 
     def _close_later(self, transport: Transport) -> None:
         """Let the pushes that an old transport still has under way end, without holding up the reload."""
