@@ -160,8 +160,12 @@ async def show_incident(connection: AsyncConnection, incident_id: str) -> dict[s
 
 
 async def prune(connection: AsyncConnection, before: datetime, limit: int) -> int:
-    """Delete up to `limit` incidents closed before `before`, with all that hangs on them, and old calls."""
-    closed = select(incidents.c.id).where(incidents.c.resolved_at < before).limit(limit)
+    """Delete up to `limit` incidents that closed before then, with what hangs on them, and as many old calls.
+
+    Gives how many of both it deleted. What still has a page without outcome stays.
+    """
+    open_page = select(pages.c.id).where((pages.c.incident_id == incidents.c.id) & OPEN_PAGE).exists()
+    closed = select(incidents.c.id).where((incidents.c.resolved_at < before) & ~open_page).limit(limit)
     ids = list((await connection.execute(closed)).scalars())
     for table in (episodes, pages, timeline):
         await connection.execute(table.delete().where(table.c.incident_id.in_(ids)))
@@ -171,7 +175,7 @@ async def prune(connection: AsyncConnection, before: datetime, limit: int) -> in
     gone = list((await connection.execute(old)).scalars())
     await connection.execute(receipts.delete().where(receipts.c.call_id.in_(gone)))
     await connection.execute(calls.delete().where(calls.c.id.in_(gone)))
-    return len(ids)
+    return len(ids) + len(gone)
 
 
 async def _rows(connection: AsyncConnection, query: Any) -> list[dict[str, Any]]:
