@@ -10,7 +10,7 @@ PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildc
 	routing routetree texts timeintervals zones))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fmt lock image
+.PHONY: help demo test check bench soak fmt lock image
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,9 @@ check: $(READY) ## lint, formatting and types
 
 bench: $(BENCH_READY) ## measure the connection to APNs beside other clients, 20 minutes; ARGS=--quick takes 2
 	@$(BIN)/python -m bench transport $(ARGS)
+
+soak: $(READY) ## send a million pushes through changing faults, and count on both sides
+	@$(BIN)/python -m bench soak $(ARGS)
 
 fmt: $(READY) ## format, and mend what the linter can mend
 	$(BIN)/ruff format

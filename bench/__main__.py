@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import tempfile
@@ -12,6 +13,7 @@ import click
 
 from bench import cells, machine, running, table
 from bench.figures import figures
+from bench.soak import driver, report
 from bench.world import World, build
 
 
@@ -68,6 +70,25 @@ def transport(
     click.echo(text)
     if write is not None:
         write.write_text(table.replaced(write.read_text(), "transport", text))
+
+
+@main.command()
+@click.option("--pushes", type=click.IntRange(100), default=1_000_000, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the faults.")
+@click.option(
+    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables in this document."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def soak(*, pushes: int, seed: int, write: Path | None, as_json: bool) -> None:
+    """Send pushes through changing faults and compare what both sides counted. Exit 1 if they disagree."""
+    facts = machine.facts()
+    found = asyncio.run(driver.soak(pushes, seed, lambda text: click.echo(text, err=True)))
+    text = report.page(found, [*facts, f"- Seed of the faults: {seed}."])
+    click.echo(json.dumps(asdict(found)) if as_json else text)
+    if write is not None:
+        write.write_text(table.replaced(write.read_text(), "soak", text))
+    if found.wrong:
+        raise SystemExit(1)
 
 
 def _named(name: str, wanted: tuple[str, ...]) -> bool:

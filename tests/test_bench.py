@@ -118,6 +118,7 @@ def test_tables_replace_what_stands_between_their_marks_and_nothing_else() -> No
 def test_the_document_has_a_place_for_each_table() -> None:
     text = (ROOT / "docs/performance.md").read_text()
     assert "new" in replaced(text, "transport", "new")
+    assert "new" in replaced(text, "soak", "new")
 
 
 @pytest.mark.real
