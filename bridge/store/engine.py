@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import sqlite3
 from pathlib import Path
 from typing import IO, Any, Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, event
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -40,29 +45,67 @@ def lock(path: Path) -> IO[bytes]:
         ) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         handle.close()
         raise StoreError(
             f"{path} is in use by another bridge (it holds {name.name}); "
             "stop that one, or give this one a storage.url of its own"
         ) from None
+    except OSError as error:
+        handle.close()
+        raise StoreError(
+            f"cannot lock {name}: {error.strerror}; SQLite needs a file system with locks, not a network's"
+        ) from None
     return handle
 
 
 def migrate(path: Path) -> None:
-    """Bring the schema up to date, or create it. Blocks; raises StoreError."""
+    """Bring the schema up to date, or create it: as a whole or not at all. Blocks; raises StoreError."""
     engine = create_engine(URL.create("sqlite", database=str(path)))
+    _say_begin(engine, "BEGIN IMMEDIATE")
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     try:
+        path.touch()
+        path.chmod(0o600)  # it holds push tokens; its log is made with the same mode
         with engine.begin() as connection:
+            _refuse_newer(path, connection, config)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        path.chmod(0o600)  # it holds push tokens
-    except Exception as error:
+    except DatabaseError as error:
+        raise StoreError(f"cannot open the ledger {path}: {error.orig}{_advice(error)}") from error
+    except (OSError, CommandError) as error:
         raise StoreError(f"cannot open the ledger {path}: {error}") from error
     finally:
         engine.dispose()
+
+
+def _refuse_newer(path: Path, connection: Connection, config: Config) -> None:
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise StoreError(
+            f"{path} was written by a newer bridge (its schema is {current}, this one knows {max(known)}); "
+            "start that version again, or put back a copy of the ledger from before the upgrade"
+        )
+
+
+def _advice(error: DatabaseError) -> str:
+    if getattr(error.orig, "sqlite_errorcode", None) in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+        return "; put a copy in its place, or move it away to begin with an empty one"
+    return ""
+
+
+def _say_begin(engine: Engine, words: str) -> None:
+    """Have each transaction begun by us: Python's driver begins none before DDL, and never takes the lock."""
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(words)
 
 
 def open_engine(path: Path, *, writer: bool) -> AsyncEngine:
@@ -71,21 +114,13 @@ def open_engine(path: Path, *, writer: bool) -> AsyncEngine:
     pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if writer else {"pool_size": 4}
     engine = create_async_engine(url, **pool)
 
+    _say_begin(engine.sync_engine, "BEGIN IMMEDIATE" if writer else "BEGIN")
+
     @event.listens_for(engine.sync_engine, "connect")
     def _settings(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MS}"):
+        for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
-
     return engine
-
-
-def file_size(path: Path) -> int:
-    """Bytes that the ledger and its log take on disk."""
-    return sum(p.stat().st_size for p in (path, path.with_name(path.name + "-wal")) if p.exists())
