@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from bridge.incidents import Page, PageKind, stable_id
+from bridge.incidents import QUIET, Page, PageKind, stable_id
 from bridge.pushes import PushKind
 
 
@@ -126,7 +126,7 @@ def plan(
 def _travel_key(line: Line) -> tuple[str, str, datetime, str]:
     """What may travel together: calls, notifications, and quiet notifications, each with its like."""
     page = line.page
-    kind = page.kind if page.kind in {"webhook", "resolved"} else page.push
+    kind = page.kind if page.kind == "webhook" or page.kind in QUIET else page.push
     return (page.target, kind, page.due_at, page.id)
 
 

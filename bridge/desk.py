@@ -12,15 +12,16 @@ from typing import Any, Final
 
 import structlog
 
-from bridge import alerts, escalation, lifecycle, routing
+from bridge import alerts, escalation, lifecycle, people, routing
 from bridge.alerts import Notification
 from bridge.bundles import Call
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.incidents import Change, Incident, Page, Slot, fallback
+from bridge.incidents import Change, Incident, Page, Slot
 from bridge.lifecycle import Destination, Times
 from bridge.oncall import Phone
-from bridge.store import Scope, Store, Tx, calls
+from bridge.people import Verb
+from bridge.store import Scope, Store, Tx, actions, calls, devices
 from bridge.store.calls import Receipt
 from bridge.telemetry import Metrics
 
@@ -130,19 +131,47 @@ class Desk:
 
         return await self.store.update(Scope(ids=tuple(ids)), decide)
 
+    async def unheard(self, call_ids: Sequence[str]) -> tuple[Change, ...]:
+        """Take the next way to the person, for calls of which the phone said nothing in time."""
+        settings = self.settings
+
+        async def job(tx: Tx) -> tuple[list[Change], list[str]]:
+            done: list[Change] = []
+            doubtful: list[str] = []
+            for call_id in call_ids:
+                call = await calls.give_up(tx.connection, call_id, tx.now)
+                if call is None:  # its receipt came at the last moment
+                    continue
+                if call.push == "voip" and await devices.silent(tx.connection, call.device):
+                    doubtful.append(call.device)
+                done += await self._fail_over(tx, settings, call, "no receipt in time")
+            return done, doubtful
+
+        changes, doubtful = await self.store.write(job)
+        for name in doubtful:
+            log.warning(
+                "device is doubtful", device=name, hint="its pushes are accepted, but it never says so"
+            )
+        return tuple(changes)
+
     # --- people ---
 
-    async def acknowledge(self, incident_id: str, by: str) -> Incident | None:
-        """Acknowledge an incident; None where there is none. Its rings end with the commit."""
+    async def act(self, incident_id: str, verb: Verb, once: actions.Once | None = None) -> Incident | None:
+        """Let a person act on an incident; None where there is none. Its rings end with the commit.
 
-        def decide(
-            incidents: tuple[Incident, ...], phones: tuple[Phone, ...], now: datetime
-        ) -> Sequence[Change]:
-            del phones
-            return [lifecycle.acknowledge(Change(incident), by, now) for incident in incidents]
+        `once` names a request that may come again: then it has no second effect.
+        """
+        settings = self.settings
 
-        changes = await self.store.update(Scope(ids=(incident_id,)), decide)
-        return changes[0].incident if changes else None
+        async def job(tx: Tx) -> Incident | None:
+            found = await tx.incidents(Scope(ids=(incident_id,)))
+            if not found or (once is not None and not await actions.first(tx.connection, once, tx.now)):
+                return found[0] if found else None
+            change = _act(settings, Change(found[0]), verb, await tx.phones(), tx.now)
+            await tx.apply([change])
+            return change.incident
+
+        return await self.store.write(job)
 
     async def receipt(self, call_id: str, receipt: Receipt) -> Answered | None:
         """Take in what a phone says of a call, once; None where there is no such call."""
@@ -152,12 +181,9 @@ class Desk:
             call = await calls.find(tx.connection, call_id)
             if call is None:
                 return None
-            incidents = await tx.incidents(Scope(ids=tuple(incident for incident, _ in call.carries)))
             if await calls.record(tx.connection, call, receipt, tx.now):
-                changes = await self._heard(tx, settings, call, receipt, incidents)
-                await tx.apply(changes)
-                now_so = {change.incident.id: change.incident for change in changes}
-                incidents = tuple(now_so.get(incident.id, incident) for incident in incidents)
+                await self._heard(tx, settings, call, receipt)
+            incidents = await tx.incidents(Scope(ids=tuple(incident for incident, _ in call.carries)))
             return Answered(call, await calls.state(tx.connection, call_id), incidents)
 
         answered = await self.store.write(job)
@@ -165,22 +191,56 @@ class Desk:
             self.metrics.receipts.labels(receipt.kind).inc()
         return answered
 
-    async def _heard(
-        self, tx: Tx, settings: Settings, call: Call, receipt: Receipt, incidents: tuple[Incident, ...]
-    ) -> list[Change]:
+    async def _heard(self, tx: Tx, settings: Settings, call: Call, receipt: Receipt) -> None:
+        await devices.heard(tx.connection, call.device, tx.now)
+        if receipt.kind == "failed" and not receipt.repeat:
+            await self._fail_over(tx, settings, call, f"failed (CallKit {receipt.error_code})")
+            return
+        incidents = await tx.incidents(Scope(ids=tuple(incident for incident, _ in call.carries)))
+        pages = {page.incident_id: page for page in await calls.pages_of(tx.connection, call.id)}
         phones = await tx.phones()
-        owner = next((phone.owner for phone in phones if phone.name == call.device), call.device)
-        known = dict(call.carries)
-        changes = [Change(incident) for incident in incidents]
-        if receipt.kind == "answered":
-            return [lifecycle.acknowledge(c, owner, tx.now, known[c.incident.id]) for c in changes]
-        if receipt.kind == "received":
-            return [change.note("received", f"by {call.device}") for change in changes]
-        if receipt.repeat:
-            return [change.note("repeated", f"{call.device} was ringing already") for change in changes]
-        why = "declined" if receipt.kind == "declined" else f"failed (CallKit {receipt.error_code})"
+        changes = []
+        for incident in incidents:
+            page = pages.get(incident.id)
+            change = Change(incident) if page is None else escalation.reached(Change(incident), page)
+            changes.append(_heard(settings, change, call, receipt, page, phones, tx.now))
+        await tx.apply(changes)
+
+    async def _fail_over(self, tx: Tx, settings: Settings, call: Call, why: str) -> list[Change]:
+        incidents = await tx.incidents(Scope(ids=tuple(incident for incident, _ in call.carries)))
         pages = await calls.pages_of(tx.connection, call.id)
-        return fail_over(settings, changes, pages, phones, why, tx.now, stand_in=receipt.kind == "failed")
+        changes = fail_over(settings, map(Change, incidents), pages, await tx.phones(), why, tx.now)
+        await tx.apply(changes)
+        return changes
+
+
+def _act(settings: Settings, change: Change, verb: Verb, phones: Sequence[Phone], now: datetime) -> Change:
+    policy, on_call = settings.receiver(change.incident.slot.receiver), settings.on_call(phones)
+    return lifecycle.advance(verb(change, policy, on_call, now), policy, on_call, now)
+
+
+def _heard(
+    settings: Settings,
+    change: Change,
+    call: Call,
+    receipt: Receipt,
+    page: Page | None,
+    phones: Sequence[Phone],
+    now: datetime,
+) -> Change:
+    if receipt.repeat:
+        return change.note("repeated", f"{call.device} was ringing already")
+    if receipt.kind == "received":
+        return change.note("received", f"by {call.device}")
+    if receipt.kind == "answered":
+        owner = next((phone.owner for phone in phones if phone.name == call.device), call.device)
+        verb = people.acknowledge(owner, dict(call.carries)[change.incident.id])
+        return _act(settings, change, verb, phones, now)
+    if page is None:
+        return change
+    policy, on_call = settings.receiver(change.incident.slot.receiver), settings.on_call(phones)
+    change = escalation.drop_out(change, page, "declined", policy, on_call, now)
+    return lifecycle.advance(change, policy, on_call, now)
 
 
 def _destinations(
@@ -200,12 +260,9 @@ def fail_over(
     phones: Sequence[Phone],
     why: str,
     now: datetime,
-    *,
-    stand_in: bool = True,
 ) -> list[Change]:
-    """A call did not ring: its alert push stands in, or else the device is out of the step."""
+    """Let each incident go on after a push that did not reach its person."""
     by_incident = {page.incident_id: page for page in pages}
-    with_alert = {phone.name for phone in phones if phone.alert}
     on_call = settings.on_call(phones)
     done = []
     for change in changes:
@@ -213,12 +270,7 @@ def fail_over(
         if page is None:
             continue
         policy = settings.receiver(change.incident.slot.receiver)
-        if stand_in and page.kind == "ring" and page.push == "voip" and page.target in with_alert:
-            wanted = change.incident.due_at is not None and page.series == change.incident.series
-            change = change.note("fallback", f"{page.target}: {why}; an alert push stands in")  # noqa: PLW2901
-            done.append(change.page(fallback(page, now)) if wanted else change)
-            continue
-        change = escalation.drop_out(change, page, why, policy, on_call, now)  # noqa: PLW2901
+        change = escalation.fail_over(change, page, why, policy, on_call, now)  # noqa: PLW2901 - its next state
         done.append(lifecycle.advance(change, policy, on_call, now))
     return done
 

@@ -9,7 +9,17 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from bridge.incidents import WEBHOOK_DEADLINE, Change, Incident, Page, PageKind, State, make_page
+from bridge.incidents import (
+    QUIET,
+    WEBHOOK_DEADLINE,
+    Change,
+    Incident,
+    Page,
+    PageKind,
+    State,
+    fallback,
+    make_page,
+)
 from bridge.oncall import OnCall, Phone
 from bridge.policy import Receiver, Step
 
@@ -19,12 +29,12 @@ _PAUSE: Final = timedelta(minutes=1)
 Such a round is over in a moment, and Apple disconnects who goes on like that.
 """
 
-_FRESH_STEP: Final[dict[str, Any]] = {"ring": 0, "step_ends_at": None, "out": {}}
+_FRESH_STEP: Final[dict[str, Any]] = {"ring": 0, "step_ends_at": None, "out": {}, "stand_ins": ()}
 
 
-def restart(change: Change, due_at: datetime) -> Change:
-    """Begin a new series: from step 1, ring 1, at `due_at`."""
-    return change.withdrawn("superseded by news").to(
+def restart(change: Change, due_at: datetime, why: str) -> Change:
+    """Begin a new series: from step 1, ring 1, at `due_at`. `why` the pages of the old one are not wanted."""
+    return change.withdrawn(why).to(
         state=State.TRIGGERED,
         series=change.incident.series + 1,
         round=1,
@@ -33,6 +43,7 @@ def restart(change: Change, due_at: datetime) -> Change:
         reached=False,
         acknowledged_at=None,
         acknowledged_by=None,
+        acknowledged_until=None,
         unanswered_at=None,
         **_FRESH_STEP,
     )
@@ -65,7 +76,7 @@ def _ring(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> C
     """Ring once: a page for each device of the step; the step's webhooks go out with its first ring."""
     incident = change.incident
     step = policy.steps[incident.step - 1]
-    phones = on_call(step.device_groups, now)
+    phones = _targets(incident, step, on_call, now)
     rung = [phone for phone in phones if _rings(phone, step, incident)]
     webhooks = step.webhooks if incident.ring == 0 else ()
     if incident.ring == 0:
@@ -92,6 +103,14 @@ def _pages(
         yield make_page(incident, step, kind, phone.name, now, overtaken_at)
     for name in webhooks:
         yield make_page(incident, step, "webhook", name, now, now + WEBHOOK_DEADLINE)
+
+
+def _targets(incident: Incident, step: Step, on_call: OnCall, now: datetime) -> tuple[Phone, ...]:
+    """List the step's phones, and those that stand in for the silent ones."""
+    phones = on_call(step.device_groups, now)
+    named = {phone.name for phone in phones}
+    stand_ins = (on_call.phone(name) for name in incident.stand_ins if name not in named)
+    return (*phones, *(phone for phone in stand_ins if phone is not None))
 
 
 def _rings(phone: Phone, step: Step, incident: Incident) -> bool:
@@ -125,6 +144,43 @@ def _next_step(change: Change, policy: Receiver, on_call: OnCall, now: datetime)
     return change.note("unanswered", "the policy has ended and nobody answered")
 
 
+def fail_over(
+    change: Change, page: Page, why: str, policy: Receiver, on_call: OnCall, now: datetime
+) -> Change:
+    """A push did not reach its person: the next way to them, else the step goes on without the device.
+
+    First an alert push to the same device stands in for the call; if that fails too, the owner's
+    other devices ring. All of it belongs to the same ring and moves no timer (rule 4).
+    """
+    phone = on_call.phone(page.target)
+    if page.kind == "ring" and page.push == "voip" and phone is not None and phone.alert:
+        change = change.note("fallback", f"{page.target}: {why}; an alert push stands in")
+        return change.page(fallback(page, now)) if _is_current(change.incident, page) else change
+    return drop_out(_ring_others(change, page, why, policy, on_call, now), page, why, policy, on_call, now)
+
+
+def _ring_others(
+    change: Change, page: Page, why: str, policy: Receiver, on_call: OnCall, now: datetime
+) -> Change:
+    incident = change.incident
+    if page.kind not in {"ring", "fallback"} or not _is_here(incident, page) or page.target in incident.out:
+        return change
+    step = _step(incident, policy)
+    asked = {phone.name for phone in _targets(incident, step, on_call, now)}
+    others = [
+        phone
+        for phone in on_call.others(page.target)
+        if phone.name not in asked and _rings(phone, step, incident)
+    ]
+    if not others:
+        return change
+    names = ", ".join(phone.name for phone in others)
+    change = change.to(stand_ins=(*incident.stand_ins, *(phone.name for phone in others)))
+    return change.page(*_pages(change.incident, step, others, (), now)).note(
+        "fallback", f"{page.target}: {why}; {names} of the same owner rings"
+    )
+
+
 def drop_out(
     change: Change, page: Page, why: str, policy: Receiver, on_call: OnCall, now: datetime
 ) -> Change:
@@ -133,9 +189,7 @@ def drop_out(
     A page of an earlier step, or of an escalation that is over, changes nothing.
     """
     incident = change.incident
-    running = incident.state is State.TRIGGERED and incident.due_at is not None
-    here = (incident.series, incident.round, incident.step) == (page.series, page.round, page.step)
-    if not running or not here or page.target in incident.out:
+    if not _is_here(incident, page) or page.target in incident.out:
         return change
     change = change.to(out={**incident.out, page.target: why}).note("out of step", f"{page.target}: {why}")
     if _anybody_left(change.incident, policy, on_call, now):
@@ -144,15 +198,41 @@ def drop_out(
 
 
 def _anybody_left(incident: Incident, policy: Receiver, on_call: OnCall, now: datetime) -> bool:
+    step = _step(incident, policy)
+    return any(_rings(phone, step, incident) for phone in _targets(incident, step, on_call, now))
+
+
+def _is_current(incident: Incident, page: Page) -> bool:
+    """Whether the escalation that made the page still goes on."""
+    running = incident.state is State.TRIGGERED and incident.due_at is not None
+    return running and page.series == incident.series
+
+
+def _is_here(incident: Incident, page: Page) -> bool:
+    """Whether it is still at the page's step."""
+    place = (incident.round, incident.step)
+    return _is_current(incident, page) and place == (page.round, page.step)
+
+
+def _step(incident: Incident, policy: Receiver) -> Step:
     # A reload may have shortened the policy below the incident's step.
-    step = policy.steps[min(incident.step, len(policy.steps)) - 1]
-    return any(_rings(phone, step, incident) for phone in on_call(step.device_groups, now))
+    return policy.steps[min(incident.step, len(policy.steps)) - 1]
 
 
-def accepted(change: Change, page: Page) -> Change:
-    """APNs, or a webhook's server, took a page: as far as can be known, this series reached somebody."""
+def accepted(change: Change, page: Page, on_call: OnCall) -> Change:
+    """APNs, or a webhook's server, took a page.
+
+    Of an enrolled phone that is no sign that anybody was reached; of any other there will be no better one.
+    """
     told = change.incident.told
     if page.kind != "webhook" and page.target not in told:
-        told = (*told, page.target)
-    current = change.incident.series == page.series
-    return change.to(told=told, reached=change.incident.reached or current)
+        change = change.to(told=(*told, page.target))
+    phone = on_call.phone(page.target) if page.kind != "webhook" else None
+    return change if phone is not None and phone.enrolled else reached(change, page)
+
+
+def reached(change: Change, page: Page) -> Change:
+    """The page is known to have got to its target, or is taken to have."""
+    if page.kind in QUIET or change.incident.series != page.series:
+        return change
+    return change.to(reached=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, Protocol, TypeAlias
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bridge import alerts
 from bridge.clock import Clock
 from bridge.desk import Desk, brief
-from bridge.incidents import Change
-from bridge.store import Tx, queries
+from bridge.incidents import Change, Incident
+from bridge.store import Tx, calls, queries
 
 log = structlog.get_logger()
 
@@ -22,6 +24,15 @@ _BATCH: Final = 100
 _PRUNE_EVERY: Final = timedelta(minutes=10)
 _PRUNE_PAUSE: Final = timedelta(seconds=1)
 """Between two batches while there is more: 100 a second, and rings that are due are never held up."""
+
+
+class _Due(Protocol):
+    """Lists what the clock has to decide about."""
+
+    async def __call__(self, connection: AsyncConnection, now: datetime, limit: int) -> list[str]: ...
+
+
+_Decide: TypeAlias = Callable[[Sequence[str]], Awaitable[tuple[Change, ...]]]
 
 
 class Escalator:
@@ -44,7 +55,7 @@ class Escalator:
             try:
                 await self.tick()
                 await self._prune()
-                due = await self._desk.store.read(queries.next_wake)
+                due = await self._next()
                 self.healthy = True
             except Exception:
                 self.healthy = False
@@ -55,35 +66,54 @@ class Escalator:
             self._wake.clear()
 
     async def tick(self) -> None:
-        """Advance everything that is due; an incident that cannot be advanced holds up no other.
+        """Advance everything that is due, and go on without the phones that said nothing in time.
 
-        Raises what the store raises, or what the first decision raised that failed.
+        What cannot be decided holds up nothing else. Raises what the store raises, or what the first
+        decision raised that failed.
         """
+        await self._each("escalation", queries.due_incidents, self._desk.advance)
+        await self._each("no receipt in time", calls.unheard, self._desk.unheard)
+
+    async def _each(self, what: str, due: _Due, decide: _Decide) -> None:
         failed: dict[str, BaseException] = {}
-        while ids := await self._due(failed):
+        while ids := await self._ids(due, failed):
             # An update for each: the writer commits them together, and without those that raise.
-            results = await asyncio.gather(
-                *(self._desk.advance([name]) for name in ids), return_exceptions=True
-            )
-            self._tell([change for done in results if isinstance(done, tuple) for change in done])
+            results = await asyncio.gather(*(decide([name]) for name in ids), return_exceptions=True)
+            await self._tell(what, [change for done in results if isinstance(done, tuple) for change in done])
             wrong = {name: it for name, it in zip(ids, results, strict=True) if isinstance(it, BaseException)}
             failed |= wrong
             if len(wrong) == len(ids):
                 break  # the ledger itself
         if failed:
-            log.error("incidents that cannot be advanced", incidents=list(failed))
+            log.error("what cannot be decided", of=what, ids=list(failed))
             raise next(iter(failed.values()))
 
-    async def _due(self, failed: Collection[str]) -> list[str]:
-        due = partial(queries.due_incidents, now=self._clock.now(), limit=_BATCH + len(failed))
-        return [name for name in await self._desk.store.read(due) if name not in failed]
+    async def _ids(self, due: _Due, failed: Collection[str]) -> list[str]:
+        query = partial(due, now=self._clock.now(), limit=_BATCH + len(failed))
+        return [name for name in await self._desk.store.read(query) if name not in failed]
 
-    def _tell(self, changes: Iterable[Change]) -> None:
+    async def _next(self) -> datetime | None:
+        """When the clock has something to decide next."""
+        store = self._desk.store
+        times = (await store.read(queries.next_wake), await store.read(calls.next_unheard))
+        return min((time for time in times if time is not None), default=None)
+
+    async def _tell(self, what: str, changes: Iterable[Change]) -> None:
         if changes:
-            log.info("escalation", **brief(changes))
+            log.info(what, **brief(changes))
         for change in changes:
             if any(event.kind == "unanswered" for event in change.events):
-                log.error("unanswered", incident=change.incident.id, receiver=change.incident.slot.receiver)
+                await self._unanswered(change.incident)
+
+    async def _unanswered(self, incident: Incident) -> None:
+        """Nobody answered: that is an alarm of its own, but for an alarm that nobody answered."""
+        log.error("unanswered", incident=incident.id, receiver=incident.slot.receiver)
+        if incident.slot.source != alerts.INTERNAL_SOURCE:
+            await self._desk.alarm(
+                "PushkitBridgeIncidentUnanswered",
+                {"incident": incident.id, "receiver": incident.slot.receiver},
+                f"Nobody answered at {incident.slot.receiver}: incident {incident.id} rings nobody any more",
+            )
 
     async def _prune(self) -> None:
         """Delete one small batch of what is older than storage.retention: the next round goes on."""

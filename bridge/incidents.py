@@ -22,7 +22,11 @@ _NAMESPACE: Final = UUID("6f0d7a52-4f0b-5f1c-9a0e-70757368b81d")
 WEBHOOK_DEADLINE: Final = timedelta(hours=1)
 """How long an outgoing webhook is tried: unlike a ring, it is still of use when it is late."""
 
-PageKind: TypeAlias = Literal["ring", "fallback", "webhook", "resolved"]
+PageKind: TypeAlias = Literal["ring", "fallback", "webhook", "acknowledged", "resolved"]
+
+QUIET: Final[frozenset[PageKind]] = frozenset({"acknowledged", "resolved"})
+"""Pages that tell and wake nobody."""
+
 EpisodeStatus: TypeAlias = Literal["firing", "resolved", "expired"]
 
 
@@ -76,8 +80,11 @@ class Incident:
     `revision` counts news. `series` counts the escalations begun; `round`, `step` and `ring`
     say where in the policy the series is (all from 1; ring 0 = the step has not rung yet).
     `due_at` is when the escalation acts next, None when it is over or not wanted. `out`
-    holds the devices that declined or cannot be reached in this step, and why; `told` those
-    whose push was accepted since the incident opened, `reached` whether any was in this series.
+    holds the devices that declined or cannot be reached in this step, and why; `stand_ins` their
+    owners' other devices that ring in their place; `told` the devices whose push was accepted since
+    the incident opened, `reached` whether one is known to have got it in this series.
+    `acknowledged_until` is when an acknowledgement times out, `silenced_until` before when nothing
+    rings, news included.
     """
 
     id: str
@@ -93,9 +100,12 @@ class Incident:
     step_ends_at: datetime | None = None
     reached: bool = False
     out: Mapping[str, str] = field(default_factory=dict)
+    stand_ins: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
+    acknowledged_until: datetime | None = None
+    silenced_until: datetime | None = None
     resolved_at: datetime | None = None
     resolution: str | None = None
     unanswered_at: datetime | None = None
@@ -119,8 +129,8 @@ class Incident:
         """The next instant at which the clock has something to decide; None for a closed incident."""
         if not self.open:
             return None
-        times = [episode.expires_at for episode in self.firing]
-        return min([*times, self.due_at] if self.due_at else times, default=None)
+        times = [*(episode.expires_at for episode in self.firing), self.due_at, self.acknowledged_until]
+        return min((time for time in times if time is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +204,7 @@ def make_page(
 ) -> Page:
     """Make the page for one target at the incident's present place; the same place gives the same id."""
     place = f"{incident.series}\0{incident.round}\0{incident.step}\0{incident.ring}\0{target}"
-    alert_push = kind in {"resolved", "fallback"}
+    alert_push = kind in QUIET or kind == "fallback"
     return Page(
         id=stable_id(kind, f"{incident.id}\0{place}"),
         incident_id=incident.id,
@@ -206,7 +216,7 @@ def make_page(
         step=incident.step,
         ring=incident.ring,
         push="alert" if alert_push else step.push,
-        interruption_level="passive" if kind == "resolved" else step.interruption_level,
+        interruption_level="passive" if kind in QUIET else step.interruption_level,
         due_at=now,
         expires_at=expires_at,
         every=step.ring.every.total_seconds(),

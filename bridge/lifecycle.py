@@ -1,6 +1,7 @@
-"""What alerts and people do to incidents: it is triggered, acknowledged, resolved. Pure.
+"""What alerts and their clock do to incidents: triggered by news, resolved when none fires. Pure.
 
-Rules 1, 2, 3 and 5 of the design live here. Each verb takes the Change so far and gives the next.
+Rules 1, 2 and 3 of the design live here; what people do is in `people`. Each verb takes the
+Change so far and gives the next.
 """
 
 from __future__ import annotations
@@ -12,11 +13,21 @@ from typing import Final
 
 from bridge import escalation
 from bridge.alerts import Alert, Notification
-from bridge.incidents import WEBHOOK_DEADLINE, Change, Episode, Incident, Slot, State, begin, make_page
+from bridge.incidents import (
+    WEBHOOK_DEADLINE,
+    Change,
+    Episode,
+    Incident,
+    Slot,
+    State,
+    begin,
+    make_page,
+)
 from bridge.oncall import OnCall
 from bridge.policy import Receiver
 
 _NAMES_SHOWN: Final = 5
+_NEWS: Final = "superseded by news"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +177,15 @@ def _trigger(change: Change, news: list[Arrival], now: datetime) -> Change:
     incident = change.incident
     change = change.to(revision=incident.revision + 1).note("triggered", _describe(news))
     starts = min(arrival.muted_until or now for arrival in news)
+    starts = max(starts, incident.silenced_until or starts)
     if starts <= now:
-        return escalation.restart(change, now)
+        return escalation.restart(change, now, _NEWS)
     if incident.state is State.TRIGGERED and incident.due_at is not None:
         if incident.ring > 0 or incident.round > 1:
             return change.note("muted", "the news is muted; the escalation that has begun goes on")
         starts = min(starts, incident.due_at)
     change = change.note("muted", f"the escalation starts at {starts.isoformat(timespec='seconds')}")
-    return escalation.restart(change, starts)
+    return escalation.restart(change, starts, _NEWS)
 
 
 def _describe(news: list[Arrival]) -> str:
@@ -215,7 +227,13 @@ def _close_if_quiet(change: Change, resolution: str, policy: Receiver, now: date
     if incident.firing or not incident.open:
         return change
     change = change.withdrawn(resolution).to(
-        state=State.RESOLVED, resolved_at=now, resolution=resolution, due_at=None, step_ends_at=None
+        state=State.RESOLVED,
+        resolved_at=now,
+        resolution=resolution,
+        due_at=None,
+        step_ends_at=None,
+        acknowledged_until=None,
+        silenced_until=None,
     )
     change = change.note(resolution, "no alert fires any more")
     if not policy.notify_resolved:
@@ -227,33 +245,16 @@ def _close_if_quiet(change: Change, resolution: str, policy: Receiver, now: date
 
 
 def advance(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> Change:
-    """Let the clock act on one incident: alerts expire, then the escalation goes on."""
-    return escalation.advance(expire(change, policy, now), policy, on_call, now)
+    """Let the clock act on one incident: alerts expire, acknowledgements time out, the escalation goes on."""
+    return escalation.advance(_time_out(expire(change, policy, now), now), policy, on_call, now)
 
 
-# --- people -----------------------------------------------------------------------------------
-
-
-def acknowledge(change: Change, by: str, now: datetime, revision: int | None = None) -> Change:
-    """A person has it: every ring ends. With `revision`, only what that one knew (rule 5)."""
+def _time_out(change: Change, now: datetime) -> Change:
     incident = change.incident
-    if not incident.open:
-        return change.note(
-            "too late", f"acknowledged by {by}, but the incident is over ({incident.resolution})"
-        )
-    if revision is not None and revision < incident.revision:
-        return change.note("answered", f"{by} has what was known then; the news since still rings")
-    if incident.state is State.ACKNOWLEDGED:
-        return change.note("acknowledged", f"by {by} too; {incident.acknowledged_by} has it already")
-    change = change.withdrawn("acknowledged").to(
-        state=State.ACKNOWLEDGED,
-        acknowledged_at=now,
-        acknowledged_by=by,
-        due_at=None,
-        step_ends_at=None,
-        unanswered_at=None,
-    )
-    return change.note("acknowledged", f"by {by}")
+    if incident.acknowledged_until is None or incident.acknowledged_until > now:
+        return change
+    why = f"the acknowledgement by {incident.acknowledged_by} has timed out"
+    return escalation.restart(change, now, why).note("ack timed out", why)
 
 
 def _name(labels: Mapping[str, str]) -> str:

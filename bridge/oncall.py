@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from bridge.policy import Receiver
 from bridge.pushes import PushKind
@@ -39,10 +38,27 @@ class Phone:
         return self.alert or (push == "voip" and self.voip)
 
 
-class OnCall(Protocol):
-    """Answers who carries the phone for these device groups at `now`."""
+@dataclass(frozen=True, slots=True)
+class OnCall:
+    """Answers who carries the phone: the device groups, and every phone in its present state."""
 
-    def __call__(self, groups: Sequence[str], now: datetime) -> tuple[Phone, ...]: ...
+    directory: Mapping[str, DeviceGroup]
+    phones: tuple[Phone, ...]
+
+    def __call__(self, groups: Sequence[str], now: datetime) -> tuple[Phone, ...]:
+        """List the phones that these groups reach at `now`."""
+        return reach(self.directory, self.phones, groups, now)
+
+    def phone(self, name: str) -> Phone | None:
+        """Give the phone of this name; None for one that is gone."""
+        return next((phone for phone in self.phones if phone.name == name), None)
+
+    def others(self, name: str) -> tuple[Phone, ...]:
+        """List the other phones of this phone's owner."""
+        phone = self.phone(name)
+        if phone is None:
+            return ()
+        return tuple(one for one in self.phones if one.owner == phone.owner and one.name != name)
 
 
 def reach(

@@ -15,7 +15,7 @@ import orjson
 from jinja2 import Environment, Template, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from bridge.digest import CALLER_NAME, REASON, VARIABLES, Case, Digest, digest
+from bridge.digest import CALLER_NAME, REASON, RECEIVER, VARIABLES, Case, Digest, digest
 from bridge.incidents import Episode, Incident, Page
 from bridge.policy import InterruptionLevel
 from bridge.texts import number, one_line
@@ -81,8 +81,11 @@ class Renderer:
     def alert(self, shown: Shown, incidents: Sequence[Incident], level: InterruptionLevel) -> bytes:
         """Render a notification that a person must see: a fallback, or a step with `push: alert`."""
         view = digest(incidents)
+        call = self._call(shown)
         aps = _aps(*self._lines(view), level)
-        payload = {"aps": aps, "v": VERSION, "kind": "alert", "call": self._call(shown)}
+        if "receipt_url" in call:
+            aps["mutable-content"] = 1  # lets the app's notification service extension post the receipt
+        payload = {"aps": aps, "v": VERSION, "kind": "alert", "call": call}
         return _fit(payload | _facts(view), map(_entry, view.cases), ALERT_LIMIT)
 
     def resolved(self, shown: Shown, incidents: Sequence[Incident]) -> bytes:
@@ -91,6 +94,14 @@ class Renderer:
         aps = _aps(*_over(view), "passive")
         payload = {"aps": aps, "v": VERSION, "kind": "resolved", "call": self._call(shown)}
         entries = (_entry(case) | {"resolution": _resolution(case)} for case in view.cases)
+        return _fit(payload | _facts(view), entries, ALERT_LIMIT)
+
+    def acknowledged(self, shown: Shown, incidents: Sequence[Incident]) -> bytes:
+        """Render the quiet notification that somebody has them."""
+        view = digest(incidents)
+        aps = _aps(*_taken(view), "passive")
+        payload = {"aps": aps, "v": VERSION, "kind": "acknowledged", "call": self._call(shown)}
+        entries = (_entry(case) | {"acknowledged_by": _owner(case)} for case in view.cases)
         return _fit(payload | _facts(view), entries, ALERT_LIMIT)
 
     def _lines(self, view: Digest) -> tuple[str, str]:
@@ -159,6 +170,20 @@ def _entry(case: Case) -> dict[str, Any]:
 
 def _resolution(case: Case) -> str:
     return "expired" if case.incident.resolution == "expired" else "resolved"
+
+
+def _owner(case: Case) -> str:
+    return one_line(case.incident.acknowledged_by or "", RECEIVER) or "somebody"
+
+
+def _taken(view: Digest) -> tuple[str, str]:
+    if len(view.cases) == 1:
+        case = view.cases[0]
+        title = f"{_owner(case)} has {case.title}"
+        return one_line(title, CALLER_NAME), one_line(f"{case.receiver}: {case.summary}", REASON)
+    people = ", ".join(sorted({_owner(case) for case in view.cases}))
+    title = f"{number(len(view.cases), 'incident')} acknowledged"
+    return title, one_line(f"by {people}: {view.titles}", REASON)
 
 
 def _over(view: Digest) -> tuple[str, str]:

@@ -42,9 +42,14 @@ class Receiver:
 
     `repeat` is how many times the steps begin anew after the last one; then the incident
     ends as unanswered. A policy that reached nobody at all is repeated without end.
+    `receipt_timeout` is how long an enrolled phone has to say that it got a push, from APNs'
+    acceptance; `ack_timeout` how long an acknowledgement holds, None = until the incident ends.
     """
 
     name: str
     steps: tuple[Step, ...]
     notify_resolved: bool = True
+    notify_acknowledged: bool = True
     repeat: int = 0
+    receipt_timeout: timedelta = timedelta(seconds=10)
+    ack_timeout: timedelta | None = None

@@ -17,7 +17,7 @@ from bridge import settlement
 from bridge.bundles import Bundle, Call, Line
 from bridge.clock import Clock
 from bridge.desk import Desk
-from bridge.incidents import Incident
+from bridge.incidents import QUIET, Incident
 from bridge.outgoing import Outgoing
 from bridge.payloads import Renderer, Shown, outgoing_webhook
 from bridge.pushes import (
@@ -196,6 +196,8 @@ class Sender:
         shown = self._phones.shown(call)
         if call.kind == "resolved":
             return self._renderer.resolved(shown, incidents)
+        if call.kind == "acknowledged":
+            return self._renderer.acknowledged(shown, incidents)
         if call.push == "voip":
             return self._renderer.voip(shown, incidents)
         levels = [line.page.interruption_level for line in bundle.lines]
@@ -211,7 +213,7 @@ class Sender:
             topic=f"{device.topic}.voip" if voip else device.topic,
             kind=call.push,
             environment="sandbox" if device.environment == "sandbox" else "production",
-            priority=5 if call.kind == "resolved" else 10,
+            priority=5 if call.kind in QUIET else 10,
             expiration=int(expires.timestamp()),
             payload=payload,
             timeout=_PUSH_TIMEOUT,

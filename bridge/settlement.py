@@ -6,14 +6,15 @@ Each verb is one transaction's work, for `Store.write`.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
 from bridge import escalation
-from bridge.bundles import Bundle
+from bridge.bundles import Bundle, Call
 from bridge.config import Settings
 from bridge.desk import fail_over
-from bridge.incidents import Change, fallback
+from bridge.incidents import QUIET, Change, Incident, fallback
 from bridge.pushes import Accepted, Outcome, Quarantined, Retryable, Unregistered
 from bridge.store import Scope, Tx, devices, outbox
 from bridge.store.outbox import Settled
@@ -64,14 +65,27 @@ async def settle(
     changes = [Change(incident) for incident in found]
     if isinstance(outcome, Accepted):
         if bundle.call is not None:
-            await outbox.accept_call(tx.connection, bundle.call, tx.now)
+            await outbox.accept_call(
+                tx.connection, bundle.call, tx.now, _patience(settings, bundle.call, found)
+            )
         by_incident = {page.incident_id: page for page in pages}
-        await tx.apply(escalation.accepted(change, by_incident[change.incident.id]) for change in changes)
+        on_call = settings.on_call(await tx.phones())
+        await tx.apply(
+            escalation.accepted(change, by_incident[change.incident.id], on_call) for change in changes
+        )
         return settled, False
     set_aside = await _set_aside(tx, bundle, outcome, token)
     why = f"{name_of(outcome)} ({reason})"
     await tx.apply(fail_over(settings, changes, pages, await tx.phones(), why, tx.now))
     return settled, set_aside
+
+
+def _patience(settings: Settings, call: Call, incidents: Iterable[Incident]) -> timedelta | None:
+    """How long to wait for the phone's word; nobody waits for one of a push that is not to wake anybody."""
+    if call.kind in QUIET:
+        return None
+    waits = (settings.receiver(incident.slot.receiver).receipt_timeout for incident in incidents)
+    return min(waits, default=None)
 
 
 async def _set_aside(tx: Tx, bundle: Bundle, outcome: Outcome, token: str) -> bool:

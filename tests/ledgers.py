@@ -171,6 +171,6 @@ async def accept(store: Store, bundle: Bundle) -> None:
     async def job(tx: Tx) -> None:
         await outbox.settle(tx.connection, bundle, "accepted", None, tx.now)
         if bundle.call is not None:
-            await outbox.accept_call(tx.connection, bundle.call, tx.now)
+            await outbox.accept_call(tx.connection, bundle.call, tx.now, None)
 
     await store.write(job)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from builders import NOW, notification, phone, receiver
 
-from bridge import escalation, lifecycle
+from bridge import escalation, lifecycle, people
 from bridge.alerts import Alert
 from bridge.incidents import Change, Incident, Page, Slot
 from bridge.lifecycle import Destination, Times
-from bridge.oncall import DeviceGroup, Phone, reach
+from bridge.oncall import DeviceGroup, OnCall, Phone
 from bridge.policy import Receiver
 
 Decision = TypeVar("Decision")
@@ -20,6 +20,7 @@ Decision = TypeVar("Decision")
 SLOT = Slot("default", "platform", (("alertname", "DiskFull"),))
 GROUPS = {name: DeviceGroup(name, owners) for name, owners in {
     "platform": ("alice",), "second": ("bob",), "both": ("alice", "bob")}.items()}  # fmt: skip
+GROUPS["iphone"] = DeviceGroup("iphone", devices=("alice-iphone",))
 
 
 class Story:
@@ -54,8 +55,9 @@ class Story:
         told = [page for page in self.pages if page.kind in {"ring", "fallback"}]
         return [((page.due_at - NOW).total_seconds(), page.target, page.step, page.ring) for page in told]
 
-    def on_call(self, groups: Sequence[str], now: datetime) -> tuple[Phone, ...]:
-        return reach(GROUPS, self.phones, groups, now)
+    @property
+    def on_call(self) -> OnCall:
+        return OnCall(GROUPS, tuple(self.phones))
 
     def receive(
         self, *alerts: Alert, to: Sequence[Slot] = (SLOT,), muted: float | None = None, **fields: object
@@ -74,21 +76,36 @@ class Story:
         return tuple(map(self.apply, changes))
 
     def acknowledge(self, by: str = "alice", revision: int | None = None) -> Change:
+        return self.act(people.acknowledge(by, revision))
+
+    def act(self, verb: people.Verb) -> Change:
+        """Let a person do something, as the desk does it."""
         change = Change(self.incident)
-        return self.apply(self.decide(lambda: lifecycle.acknowledge(change, by, self.now, revision)))
+
+        def decision() -> Change:
+            after = verb(change, self.policy, self.on_call, self.now)
+            return lifecycle.advance(after, self.policy, self.on_call, self.now)
+
+        return self.apply(self.decide(decision))
 
     def accept(self) -> None:
         """Let APNs take every open page."""
         for page in list(self.open_pages.values()):
             del self.open_pages[page.id]
-            self.apply(escalation.accepted(Change(self.incident), page))
+            self.apply(escalation.accepted(Change(self.incident), page, self.on_call))
 
     def drop_out(self, page: Page, why: str = "declined") -> Change:
+        return self._without(escalation.drop_out, page, why)
+
+    def fail_over(self, page: Page, why: str = "no receipt in time") -> Change:
+        return self._without(escalation.fail_over, page, why)
+
+    def _without(self, how: Callable[..., Change], page: Page, why: str) -> Change:
         self.open_pages.pop(page.id, None)
         change = Change(self.incident)
 
         def verb() -> Change:
-            out = escalation.drop_out(change, page, why, self.policy, self.on_call, self.now)
+            out = how(change, page, why, self.policy, self.on_call, self.now)
             return lifecycle.advance(out, self.policy, self.on_call, self.now)
 
         return self.apply(self.decide(verb))

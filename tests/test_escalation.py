@@ -255,7 +255,7 @@ def test_what_was_accepted_for_an_earlier_series_reaches_nobody_now_but_was_told
     story = started(Story())
     page = story.pages[0]
     story.receive(make_alert("NodeDown"))
-    incident = escalation.accepted(Change(story.incident), page).incident
+    incident = escalation.accepted(Change(story.incident), page, story.on_call).incident
     assert (incident.reached, incident.told) == (False, (ALICE,))
-    again = escalation.accepted(Change(replace(incident, reached=True)), page).incident
+    again = escalation.accepted(Change(replace(incident, reached=True)), page, story.on_call).incident
     assert (again.reached, again.told) == (True, (ALICE,))

@@ -95,7 +95,15 @@ def tables(section: str) -> list[set[str]]:
 
 
 def test_every_json_example_of_the_document_is_named_and_parses() -> None:
-    assert [kind for kind, _ in EXAMPLES] == ["voip", "voip", "alert", "resolved", "receipt", "answer"]
+    assert [kind for kind, _ in EXAMPLES] == [
+        "voip",
+        "voip",
+        "alert",
+        "resolved",
+        "acknowledged",
+        "receipt",
+        "answer",
+    ]
     assert DOCUMENT.count("```json") == len(EXAMPLES)
 
 
@@ -103,15 +111,17 @@ def test_the_examples_have_exactly_the_documented_fields() -> None:
     (call,) = tables("A call")
     (notification,) = tables("A notification")
     (resolved,) = tables("All over")
+    (acknowledged,) = tables("Somebody has it")
     receipt, answer = tables("Receipts")
     rare = {"incidents[].repaired", "incidents_omitted"}
     common = call - {"caller_name", "reason"} - rare
     assert {path for it in shown_as("voip") for path in paths(it)} == call
     assert set(paths(shown_as("voip")[0])) == call - rare
     assert set(paths(shown_as("alert")[0])) == common | notification
-    quiet = {path for path in notification if not path.startswith("aps.sound")}
+    quiet = {path for path in notification if not path.startswith(("aps.sound", "aps.mutable"))}
     receipts = {"call.receipt_url", "call.receipt_token"}
     assert set(paths(shown_as("resolved")[0])) == (common - receipts) | quiet | resolved
+    assert set(paths(shown_as("acknowledged")[0])) == (common - receipts) | quiet | acknowledged
     assert set(paths(shown_as("receipt")[0])) == receipt
     assert set(paths(shown_as("answer")[0])) == answer
 
@@ -151,6 +161,34 @@ def test_the_end_of_incidents_is_rendered_as_the_document_shows_it() -> None:
         alert("NodeDown", age=timedelta(1), status="expired"), name=NODE, revision=3, resolution="expired"
     )
     assert json.loads(Renderer().resolved(shown, [node, disk])) == documented
+
+
+def taken(*incidents: Incident) -> dict[str, Any]:
+    return json.loads(Renderer().acknowledged(BARE, incidents))
+
+
+def test_who_has_it_is_rendered_as_the_document_shows_it() -> None:
+    documented = shown_as("acknowledged")[0]
+    call = documented["call"]
+    shown = Shown(call["id"], call["uuid"], datetime.fromisoformat(call["expires_at"]))
+    disk = incident(alert(), state=State.ACKNOWLEDGED, acknowledged_by="bob")
+    assert json.loads(Renderer().acknowledged(shown, [disk])) == documented
+
+
+def test_several_incidents_that_people_have_are_told_in_one_line() -> None:
+    disk = incident(alert(), state=State.ACKNOWLEDGED, acknowledged_by="bob")
+    node = incident(alert("NodeDown", age=timedelta(1)), name=NODE, acknowledged_by="carol")
+    told = taken(disk, node)["aps"]["alert"]
+    assert told == {"title": "2 incidents acknowledged", "body": "by bob, carol: DiskFull, NodeDown"}
+
+
+def test_one_that_was_given_back_meanwhile_is_somebodys() -> None:
+    assert taken(incident(alert()))["incidents"][0]["acknowledged_by"] == "somebody"
+
+
+def test_only_a_notification_with_a_receipt_starts_the_apps_extension() -> None:
+    shown = json.loads(Renderer().alert(BARE, [incident(alert())], "active"))
+    assert "mutable-content" not in shown["aps"]
 
 
 def test_the_docstring_of_the_renderer_names_every_variable() -> None:

@@ -33,6 +33,7 @@ PURE = frozenset(
         "matchers",
         "oncall",
         "payloads",
+        "people",
         "policy",
         "pushes",
         "routetree",

@@ -6,6 +6,7 @@ from functools import partial
 
 from aiohttp import web
 
+from bridge import people
 from bridge.api.answers import answer, problem
 from bridge.desk import Desk
 from bridge.store import queries
@@ -49,7 +50,7 @@ class Management:
         """Acknowledge, by who the credentials say, or ?by=NAME where nobody had to say who they are."""
         wanted = request.match_info["id"]
         by = one_line(identity(request).name or request.query.get("by", ""), 200) or "an operator"
-        incident = await self._desk.acknowledge(wanted, by)
+        incident = await self._desk.act(wanted, people.acknowledge(by))
         return answer(queries.summary(incident)) if incident is not None else _no_such(wanted)
 
 

@@ -103,7 +103,15 @@ def _route(part: model.RoutePart) -> RouteSpec:
 
 def _receiver(part: model.ReceiverPart) -> policy.Receiver:
     steps = tuple(_step(part.name, number, step) for number, step in enumerate(part.escalation, 1))
-    return policy.Receiver(part.name, steps, notify_resolved=part.notify_resolved, repeat=part.repeat)
+    return policy.Receiver(
+        part.name,
+        steps,
+        notify_resolved=part.notify_resolved,
+        notify_acknowledged=part.notify_acknowledged,
+        repeat=part.repeat,
+        receipt_timeout=part.receipt_timeout,
+        ack_timeout=part.ack_timeout,
+    )
 
 
 def _step(receiver: str, number: int, part: model.StepPart) -> policy.Step:

@@ -143,7 +143,10 @@ class StepPart(Part):
 class ReceiverPart(Part):
     name: Name
     notify_resolved: Bool = True
+    notify_acknowledged: Bool = True
     repeat: Repeat = 0
+    receipt_timeout: PositiveDuration = timedelta(seconds=10)
+    ack_timeout: PositiveDuration | None = None
     escalation: tuple[StepPart, ...] = ()
 
 

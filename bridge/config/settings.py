@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from bridge import oncall, policy, routing, timeintervals
@@ -103,4 +102,4 @@ class Settings:
 
     def on_call(self, phones: Iterable[oncall.Phone]) -> oncall.OnCall:
         """Make the answer to who carries the phone, for these phones in their present state."""
-        return partial(oncall.reach, self.groups, tuple(phones))
+        return oncall.OnCall(self.groups, tuple(phones))

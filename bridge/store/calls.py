@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.bundles import Call
@@ -68,6 +68,7 @@ async def record(connection: AsyncConnection, call: Call, receipt: Receipt, now:
     await connection.execute(
         update(calls).where(mine & calls.c.received_at.is_(None)).values(received_at=now)
     )
+    await connection.execute(update(calls).where(mine).values(receipt_due_at=None))
     if receipt.kind != "received" and not receipt.repeat:
         await connection.execute(update(calls).where(mine).values(state=receipt.kind))
         await _hang_up(connection, call, now)
@@ -90,6 +91,37 @@ async def _hang_up(connection: AsyncConnection, call: Call, now: datetime) -> No
         .where((devices.c.live_call == call.id) & (devices.c.live_until > now))
         .values(live_until=now)
     )
+
+
+async def unheard(connection: AsyncConnection, now: datetime, limit: int) -> list[str]:
+    """List the calls whose phone has said nothing in time."""
+    found = await connection.execute(
+        select(calls.c.id).where(calls.c.receipt_due_at <= now).order_by(calls.c.receipt_due_at).limit(limit)
+    )
+    return list(found.scalars())
+
+
+async def next_unheard(connection: AsyncConnection) -> datetime | None:
+    """When the next phone will have said nothing in time."""
+    found: datetime | None = (await connection.execute(select(func.min(calls.c.receipt_due_at)))).scalar()
+    return found
+
+
+async def give_up(connection: AsyncConnection, call_id: str, now: datetime) -> Call | None:
+    """Wait no longer for a call's receipt; None where none is awaited any more, or not yet due."""
+    row = (
+        (
+            await connection.execute(
+                select(calls).where((calls.c.id == call_id) & (calls.c.receipt_due_at <= now))
+            )
+        )
+        .mappings()
+        .first()
+    )
+    if row is None:
+        return None
+    await connection.execute(update(calls).where(calls.c.id == call_id).values(receipt_due_at=None))
+    return call_of(row)
 
 
 async def pages_of(connection: AsyncConnection, call_id: str) -> tuple[Page, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -83,6 +83,28 @@ async def mark_trouble(
         where &= of[f"{push}_registered_at"] <= since
     done = await connection.execute(update(devices).where(where).values({f"{push}_trouble": trouble}))
     return bool(done.rowcount)
+
+
+DOUBTFUL: Final = 2
+"""A phone that accepted this many calls in a row and never said that it got one may not ring at all."""
+
+
+async def heard(connection: AsyncConnection, name: str, now: datetime) -> None:
+    """The phone said something of a call: it rings."""
+    await connection.execute(
+        update(devices).where(devices.c.name == name).values(heard_at=now, silent_calls=0)
+    )
+
+
+async def silent(connection: AsyncConnection, name: str) -> bool:
+    """APNs took a push and the phone never said that it got it; True where that makes it doubtful."""
+    found = await connection.execute(
+        update(devices)
+        .where(devices.c.name == name)
+        .values(silent_calls=devices.c.silent_calls + 1)
+        .returning(devices.c.silent_calls)
+    )
+    return bool(found.scalar() == DOUBTFUL)
 
 
 async def by_name(connection: AsyncConnection, names: Iterable[str]) -> dict[str, Device]:

@@ -215,8 +215,20 @@ async def _still_mine(connection: AsyncConnection, bundle: Bundle) -> tuple[Page
     )
 
 
-async def accept_call(connection: AsyncConnection, call: Call, now: datetime) -> None:
-    """APNs has the push: the call is live on its phone until its deadline (rule 5)."""
+async def accept_call(
+    connection: AsyncConnection, call: Call, now: datetime, patience: timedelta | None
+) -> None:
+    """APNs has the push: the call is live on its phone until its deadline (rule 5).
+
+    An enrolled phone has `patience` to say that it got it (rule 6); None: no word is awaited.
+    """
+    if patience is not None:
+        enrolled = select(devices.c.name).where((devices.c.name == call.device) & devices.c.enrolled)
+        await connection.execute(
+            update(calls)
+            .where((calls.c.id == call.id) & calls.c.received_at.is_(None) & enrolled.exists())
+            .values(receipt_due_at=now + patience)
+        )
     opened = await connection.execute(
         update(calls)
         # A receipt may have overtaken APNs' answer: then the call is over, or was opened by it.

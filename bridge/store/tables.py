@@ -71,10 +71,13 @@ incidents = Table(
     _instant("step_ends_at"),
     Column("reached", Boolean, nullable=False),
     Column("out", JSON, nullable=False),
+    Column("stand_ins", JSON, nullable=False, server_default="[]"),
     Column("told", JSON, nullable=False),
     _instant("opened_at", nullable=False),
     _instant("acknowledged_at"),
     Column("acknowledged_by", Text),
+    _instant("acknowledged_until"),
+    _instant("silenced_until"),
     _instant("resolved_at"),
     Column("resolution", Text),
     _instant("unanswered_at"),
@@ -183,6 +186,36 @@ devices = Table(
     _instant("live_until"),
     Column("live_call", Text),
     _instant("removed_at"),
+    # Of a phone that enrolled: the digest of its credential, and what it said of itself.
+    Column("credential", Text),
+    Column("app_version", Text),
+    Column("os_version", Text),
+    _instant("enrolled_at"),
+    # When it last said anything, and how many calls in a row it has accepted and never received.
+    _instant("heard_at"),
+    Column("silent_calls", Integer, nullable=False, server_default="0"),
+)
+Index("devices_by_credential", devices.c.credential, unique=True)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    # A digest: whoever reads the ledger cannot use the code.
+    Column("code", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("device", Text),
+    _instant("created_at", nullable=False),
+    _instant("expires_at", nullable=False),
+    _instant("used_at"),
+)
+
+# Requests of phones that must have one effect, however often they come.
+actions = Table(
+    "actions",
+    metadata,
+    Column("device", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    _instant("at", nullable=False),
 )
 
 calls = Table(
@@ -199,9 +232,12 @@ calls = Table(
     _instant("expires_at", nullable=False),
     _instant("accepted_at"),
     _instant("received_at"),
+    # Until when the phone has to say that it got the push; None: no word is awaited any more.
+    _instant("receipt_due_at"),
     Column("state", Text, nullable=False),
 )
 Index("calls_by_age", calls.c.created_at)
+Index("calls_by_receipt", calls.c.receipt_due_at)
 
 receipts = Table(
     "receipts",

@@ -190,7 +190,7 @@ async def accepted(tx: Tx, bundle: Bundle) -> str | None:
     if bundle.call is None:
         return None
     before = await calls.state(tx.connection, bundle.call.id)
-    await outbox.accept_call(tx.connection, bundle.call, tx.now)
+    await outbox.accept_call(tx.connection, bundle.call, tx.now, None)
     return before
 
 
