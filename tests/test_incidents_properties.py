@@ -183,7 +183,7 @@ class Incidents(RuleBasedStateMachine):
             assert incident.firing
             if incident.state is State.ACKNOWLEDGED:
                 assert (incident.due_at, incident.unanswered_at) == (None, None)
-                assert not self.story.open_pages
+                assert {page.kind for page in self.story.open_pages.values()} <= QUIET
             else:
                 assert (incident.due_at is None) == (incident.unanswered_at is not None)
                 assert incident.unanswered_at is None or incident.reached

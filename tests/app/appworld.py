@@ -19,7 +19,7 @@ from bridge.alerts import fingerprint
 from bridge.app import Bridge, Options
 from bridge.simulator import Phone, Simulator
 from bridge.simulator.agenda import wall_clock
-from bridge.store import outbox, queries
+from bridge.store import calls, outbox, queries
 
 PAYLOADS = Path(__file__).parent.parent / "payloads"
 
@@ -179,7 +179,8 @@ class World:
 
     async def _next(self, now: datetime) -> datetime:
         store = self.bridge.store
-        due = [await store.read(queries.next_wake), await store.read(outbox.next_due)]
+        questions = (queries.next_wake, outbox.next_due, calls.next_unheard)
+        due = [await store.read(question) for question in questions]
         if any(at is not None and at <= now for at in due):
             return now + timedelta(seconds=1)  # a page waits for its phone: the sender's poll finds it
         due += [entry.due for entry in self.sim.agenda._entries[:1]]

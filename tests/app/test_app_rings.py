@@ -13,12 +13,27 @@ ONE_EPISODE = [0, 45, 90, 135]
 
 
 async def test_a_firing_alert_rings_until_its_step_is_over_then_the_next_person(world: World) -> None:
-    """Rule 4: ring.every, ring.times, then_after; and then it says that nobody answered."""
+    """Rule 4: ring.every, ring.times, then_after."""
     await world.webhook(world.alert())
-    await world.pass_(600)
+    await world.pass_(599)
     assert world.rings("alice") == ONE_EPISODE
     assert world.rings("bob") == [300, 345, 390, 435]
-    assert (await world.timeline())[-1] == "unanswered"
+
+
+async def test_an_incident_that_nobody_answered_is_an_alarm_of_its_own(world: World) -> None:
+    await world.webhook(world.alert())
+    await world.pass_(600)
+    incident, alarm = await world.incidents()
+    assert alarm["title"] == "PushkitBridgeIncidentUnanswered"
+    assert alarm["group"]["incident"] == incident["id"]
+    assert incident["unanswered_at"] is not None
+    assert world.rings("alice") == [*ONE_EPISODE, 600]
+
+
+async def test_an_alarm_that_nobody_answered_is_no_alarm_again(world: World) -> None:
+    await world.webhook(world.alert())
+    await world.pass_(1300)
+    assert len(await world.incidents()) == 2
 
 
 # --- one ring episode for all that is no news -------------------------------------------------

@@ -13,21 +13,14 @@ depends_on = None
 
 
 def upgrade() -> None:
-    for column in (
-        sa.Column("stand_ins", sa.JSON(), nullable=False, server_default="[]"),
-        sa.Column("acknowledged_until", sa.BigInteger(), nullable=True),
-        sa.Column("silenced_until", sa.BigInteger(), nullable=True),
-    ):
-        op.add_column("incidents", column)
-    for column in (
-        sa.Column("credential", sa.Text(), nullable=True),
-        sa.Column("app_version", sa.Text(), nullable=True),
-        sa.Column("os_version", sa.Text(), nullable=True),
-        sa.Column("enrolled_at", sa.BigInteger(), nullable=True),
-        sa.Column("heard_at", sa.BigInteger(), nullable=True),
-        sa.Column("silent_calls", sa.Integer(), nullable=False, server_default="0"),
-    ):
-        op.add_column("devices", column)
+    op.add_column("incidents", sa.Column("stand_ins", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column("incidents", sa.Column("acknowledged_until", sa.BigInteger(), nullable=True))
+    op.add_column("incidents", sa.Column("silenced_until", sa.BigInteger(), nullable=True))
+    for text in ("credential", "app_version", "os_version"):
+        op.add_column("devices", sa.Column(text, sa.Text(), nullable=True))
+    for instant in ("enrolled_at", "heard_at"):
+        op.add_column("devices", sa.Column(instant, sa.BigInteger(), nullable=True))
+    op.add_column("devices", sa.Column("silent_calls", sa.Integer(), nullable=False, server_default="0"))
     op.create_index("devices_by_credential", "devices", ["credential"], unique=True)
     op.add_column("calls", sa.Column("receipt_due_at", sa.BigInteger(), nullable=True))
     op.create_index("calls_by_receipt", "calls", ["receipt_due_at"], unique=False)
