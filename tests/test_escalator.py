@@ -193,8 +193,8 @@ async def test_an_incident_that_cannot_be_advanced_holds_up_no_other(tmp_path: P
         with structlog.testing.capture_logs() as logs, pytest.raises(TypeError):
             await escalator.tick()
         assert len(await rings(room)) == 150
-        (line,) = [line for line in logs if line["event"] == "incidents that cannot be advanced"]
-        assert set(line["incidents"]) == {one.id for one in poisoned(count)}
+        (line,) = [line for line in logs if line["event"] == "what cannot be decided"]
+        assert set(line["ids"]) == {one.id for one in poisoned(count)}
 
 
 # --- what is old ------------------------------------------------------------------------------

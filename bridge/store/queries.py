@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridge.store.tables import (
     OPEN_INCIDENT,
     OPEN_PAGE,
+    actions,
     calls,
     devices,
+    enrolments,
     episodes,
     incidents,
     pages,
@@ -162,7 +164,8 @@ async def show_incident(connection: AsyncConnection, incident_id: str) -> dict[s
 async def prune(connection: AsyncConnection, before: datetime, limit: int) -> int:
     """Delete up to `limit` incidents that closed before then, with what hangs on them, and as many old calls.
 
-    Gives how many of both it deleted. What still has a page without outcome stays.
+    So it does with codes and requests of phones. Gives how many of them all it deleted.
+    What still has a page without outcome stays.
     """
     open_page = select(pages.c.id).where((pages.c.incident_id == incidents.c.id) & OPEN_PAGE).exists()
     closed = select(incidents.c.id).where((incidents.c.resolved_at < before) & ~open_page).limit(limit)
@@ -175,7 +178,18 @@ async def prune(connection: AsyncConnection, before: datetime, limit: int) -> in
     gone = list((await connection.execute(old)).scalars())
     await connection.execute(receipts.delete().where(receipts.c.call_id.in_(gone)))
     await connection.execute(calls.delete().where(calls.c.id.in_(gone)))
-    return len(ids) + len(gone)
+    return len(ids) + len(gone) + await _prune_requests(connection, before, limit)
+
+
+async def _prune_requests(connection: AsyncConnection, before: datetime, limit: int) -> int:
+    done = 0
+    for table, key, at in (
+        (enrolments, enrolments.c.code, enrolments.c.expires_at),
+        (actions, actions.c.event_id, actions.c.at),
+    ):
+        old = select(key).where(at < before).limit(limit)
+        done += (await connection.execute(table.delete().where(key.in_(old) & (at < before)))).rowcount
+    return done
 
 
 async def _rows(connection: AsyncConnection, query: Any) -> list[dict[str, Any]]:

@@ -30,11 +30,12 @@ from ledgers import (
 from movedclock import MovedClock
 
 from bridge.incidents import Change, State
-from bridge.store import Scope, Store, calls, devices, queries
+from bridge.store import Scope, Store, Tx, actions, calls, devices, queries
 from bridge.store.calls import Receipt
 from bridge.store.queries import Stats
+from bridge.store.tables import actions as actions_table
 from bridge.store.tables import calls as call_table
-from bridge.store.tables import episodes, incidents, metadata, pages, receipts, timeline
+from bridge.store.tables import enrolments, episodes, incidents, metadata, pages, receipts, timeline
 
 
 async def listed(store: Store, *, closed: bool = False, limit: int = 100) -> list[dict[str, Any]]:
@@ -260,7 +261,22 @@ async def counts(look: Look) -> list[int]:
 
 
 async def test_every_table_that_grows_is_pruned() -> None:
-    assert {table.name for table in TABLES} == {*metadata.tables} - {"meta", "devices"}
+    pruned = {table.name for table in (*TABLES, actions_table, enrolments)}
+    assert pruned == {*metadata.tables} - {"meta", "devices"}
+
+
+async def test_requests_and_codes_are_kept_for_as_long_as_incidents(store: Store, look: Look) -> None:
+    async def job(tx: Tx) -> None:
+        for event in ("old", "young"):
+            now = at(0 if event == "old" else 3000)
+            assert await actions.first(tx.connection, actions.Once("alice-iphone", event), now)
+            code = {"code": event, "owner": "alice", "created_at": now, "expires_at": now}
+            await tx.connection.execute(enrolments.insert(), code)
+
+    await store.write(job)
+    assert await prune(store, at(2000)) == 2
+    assert [row["event_id"] for row in await look.rows(actions_table)] == ["young"]
+    assert [row["code"] for row in await look.rows(enrolments)] == ["young"]
 
 
 async def test_what_closed_long_ago_is_deleted_with_all_that_hangs_on_it(
