@@ -112,7 +112,8 @@ def open_engine(path: Path, *, writer: bool) -> AsyncEngine:
     """Open an engine; the writer's transactions take the write lock when they begin (rule 11)."""
     url = URL.create("sqlite+aiosqlite", database=str(path))
     pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if writer else {"pool_size": 4}
-    engine = create_async_engine(url, **pool)
+    # Without hide_parameters an error's text holds the values, and those hold tokens.
+    engine = create_async_engine(url, hide_parameters=True, **pool)
 
     _say_begin(engine.sync_engine, "BEGIN IMMEDIATE" if writer else "BEGIN")
 

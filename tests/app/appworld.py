@@ -267,6 +267,17 @@ class World:
         """A metric's value as it is counted now; 0 before its first count. Gauges: ask `/metrics` before."""
         return self.bridge.metrics.registry.get_sample_value(f"pushkit_bridge_{name}", labels) or 0
 
+    def secrets(self) -> list[str]:
+        """All that must be in no log, no metric and no error: tokens of phones and calls, keys, credentials."""
+        found = [Path(self.sim.key_file).read_text().splitlines()[1]]
+        for phone in self.sim.phones:
+            found += [phone.profile.voip_token, phone.profile.alert_token]
+            for push in phone.pushes.items:
+                found.append(push.payload["call"].get("receipt_token", ""))
+        if self.bridge.transport.token is not None:
+            found.append(self.bridge.transport.token[0].partition(" ")[2])
+        return [secret for secret in found if secret]
+
     # --- phones ---
 
     @property

@@ -1,0 +1,169 @@
+"""What the log says, and what it never says."""
+
+import contextlib
+import io
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import pytest
+from appworld import World
+
+from bridge.pushes import mask
+from bridge.simulator import Answer
+from bridge.telemetry import LogFormat, configure_logs
+
+Configure: TypeAlias = Callable[[str, LogFormat], io.StringIO]
+
+
+@pytest.fixture
+def configure() -> Iterator[Configure]:
+    """Configure the log as `serve` does; it gives what goes to stderr. Afterwards all is as before."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+
+    def configure(level: str, form: LogFormat) -> io.StringIO:
+        with contextlib.redirect_stderr(io.StringIO()) as stderr:
+            configure_logs(level, form)
+        return stderr
+
+    yield configure
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+@pytest.fixture
+def log(configure: Configure) -> io.StringIO:
+    """The log at its most talkative, in JSON as in production."""
+    return configure("debug", "json")
+
+
+def lines(log: io.StringIO, event: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in log.getvalue().splitlines()]
+    return [one for one in found if one["event"] == event]
+
+
+def leaks(world: World, text: str) -> list[str]:
+    return [secret for secret in world.secrets() if secret in text or secret.upper() in text]
+
+
+async def test_one_line_for_each_webhook_and_each_push_names_the_incident_and_its_pages(
+    log: io.StringIO, world: World
+) -> None:
+    await world.webhook(world.alert(), groupKey="{}:{a}")
+    await world.webhook(world.alert(), groupKey="{}:{a}")
+    await world.pass_(45)
+    story = await world.incident()
+    first, second = (page["id"] for page in story["pages"])
+    webhooks = lines(log, "webhook")
+    assert [(one["incidents"], one["pages"]) for one in webhooks] == [
+        ([story["id"]], [first]),
+        ([story["id"]], []),
+    ]
+    assert (
+        webhooks[0] | {"source": "default", "group_key": "{}:{a}", "alerts": 1, "level": "info"}
+        == webhooks[0]
+    )
+    pushes = [one for one in lines(log, "push") if "device" in one]  # the simulator logs its own
+    assert [(one["incidents"], one["pages"]) for one in pushes] == [
+        ([story["id"]], [first]),
+        ([story["id"]], [second]),
+    ]
+    token = world.alice.profile.voip_token
+    expected = {"outcome": "accepted", "device": "alice-iphone", "token": mask(token), "attempt": 1}
+    assert pushes[0] | expected == pushes[0]
+    assert [one["page"] for one in lines(log, "page settled")] == [first, second]
+    assert len(lines(log, "escalation")) == 1
+
+
+async def test_every_line_is_json_with_level_and_time(log: io.StringIO, world: World) -> None:
+    await world.webhook(world.alert())
+    logging.getLogger("aiohttp.server").warning("a library speaks")
+    await world.stop()
+    found = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert {"started", "webhook", "push", "a library speaks"} <= {one["event"] for one in found}
+    for one in found:
+        assert one["level"] in {"debug", "info", "warning", "error", "critical"}
+        assert one["timestamp"].endswith("Z")
+
+
+async def test_no_secret_is_logged_whatever_goes_wrong(log: io.StringIO, stage: World) -> None:
+    """Pushes refused in each way, wrong credentials, receipts, a reload, a restart: never a whole token."""
+    source, webhook = "the-secret-of-a-source", "http://127.0.0.1:1/hooks/the-secret-of-a-hook"
+    stage.config["sources"] = [{"name": "eu", "credentials": source}]
+    stage.config["receivers"][0]["escalation"][0]["webhooks"] = [{"url": webhook}]
+    await stage.start()
+    seen = [*stage.secrets(), source, "the-secret-of-a-hook"]
+    stage.alice.answer_next(Answer(410, "Unregistered", timestamp=1))
+    stage.bob.answer_next(Answer(400, "BadDeviceToken"))
+    await stage.webhook(stage.alert())
+    await stage.pass_(60)
+    right = {"Authorization": f"Bearer {source}"}
+    assert (await stage.post("/webhook/eu", stage.message(stage.alert()), headers=right)).status == 200
+    wrong = {"Authorization": f"Bearer {source}x"}
+    assert (await stage.post("/webhook/eu", stage.message(stage.alert()), headers=wrong)).status == 401
+    await stage.pass_(60)
+    if any(call.state == "ringing" for call in stage.alice.calls.items):
+        stage.alice.answer()
+    seen += stage.secrets()
+    await stage.reload()
+    await stage.restart()
+    await stage.pass_(60)
+    seen += stage.secrets()
+    text = log.getvalue()
+    assert len(stage.alice.pushes.items) > 0
+    assert not [secret for secret in seen if secret in text]
+    assert mask(stage.alice.profile.voip_token) in text
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+async def test_an_exception_is_logged_without_the_values_around_it(
+    configure: Configure, world: World, form: LogFormat
+) -> None:
+    """Neither local variables nor a statement's parameters: both hold tokens."""
+    stderr = configure("debug", form)
+    await world.settled()
+    other = sqlite3.connect(world.folder / "bridge.db", isolation_level=None)
+    other.execute("ALTER TABLE devices RENAME TO away")
+    answer = await world.reload()
+    assert answer.status == 503
+    world.clock.move(45)
+    assert (await world.post("/webhook", world.message(world.alert()))).status == 503
+    other.execute("ALTER TABLE away RENAME TO devices")
+    other.execute("CREATE TRIGGER no BEFORE UPDATE ON devices BEGIN SELECT RAISE(ABORT, 'no'); END")
+    world.config["devices"][0]["voip_token"] = "ab12" * 16
+    assert (await world.reload()).status == 503
+    await world.bridge.desk.alarm("Test", {}, "a test")
+    await world.settled()
+    other.close()
+    text = stderr.getvalue()
+    assert "no such table: devices" in text
+    assert "Traceback" in text
+    assert "ab12" * 16 not in text
+    assert not leaks(world, text)
+    assert "locals" not in text
+
+
+async def test_a_broken_alert_is_named_in_the_log(log: io.StringIO, world: World) -> None:
+    """Rule 7: accepted, repaired, and marked."""
+    await world.webhook({"status": "firing", "labels": {"alertname": "Broken"}})
+    (line,) = lines(log, "broken alert repaired")
+    assert (line["level"], sorted(line["repairs"])) == ("warning", ["fingerprint", "startsAt"])
+
+
+async def test_what_nobody_answered_is_an_error(log: io.StringIO, stage: World) -> None:
+    stage.config["receivers"] = [{"name": "platform", "escalation": [stage.step("platform")]}]
+    await stage.start()
+    await stage.webhook(stage.alert())
+    await stage.pass_(300)
+    (line,) = lines(log, "unanswered")
+    assert (line["level"], line["receiver"]) == ("error", "platform")
+
+
+async def test_below_its_level_nothing_is_logged(configure: Configure, world: World) -> None:
+    stderr = configure("error", "json")
+    await world.webhook(world.alert())
+    assert stderr.getvalue() == ""
+    await world.bridge.desk.alarm("Test", {}, "a test")
+    assert [json.loads(line)["level"] for line in stderr.getvalue().splitlines()] == ["error"]
