@@ -1,0 +1,325 @@
+"""What an operator, a probe and Prometheus are told: health, readiness, metrics, and the sign of life."""
+
+import asyncio
+import shutil
+import sqlite3
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+from appworld import World, until
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.simulator import Answer
+
+TOKEN = "a-bearer-token-of-some-length"
+
+
+@contextmanager
+def without(world: World, table: str) -> Iterator[None]:
+    """Take a table of the ledger away, so that whoever needs it fails."""
+    with sqlite3.connect(world.folder / "bridge.db") as other:
+        other.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
+        other.commit()
+        yield
+        other.execute(f"ALTER TABLE {table}_away RENAME TO {table}")
+    other.close()
+
+
+# --- health and readiness ---------------------------------------------------------------------
+
+
+async def test_a_bridge_that_works_is_healthy_and_ready(world: World) -> None:
+    for path in ("/-/healthy", "/-/ready"):
+        answer = await world.get(path)
+        assert (answer.status, answer.text) == (200, "OK")
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [("pages", "the outbox cannot be worked on"), ("incidents", "incidents cannot be advanced")],
+)
+async def test_a_loop_that_fails_makes_it_unready_with_the_reason_and_it_recovers(
+    world: World, table: str, reason: str
+) -> None:
+    await world.settled()
+    with without(world, table):
+        world.clock.move(1)
+        await world.settled()
+        answer = await world.get("/-/ready")
+        assert (answer.status, answer.json["error"]) == (503, reason)
+        assert (await world.get("/-/healthy")).status == 200
+    world.clock.move(1)
+    await world.settled()
+    assert (await world.get("/-/ready")).status == 200
+    await world.webhook(world.alert())
+    assert len(world.rings()) == 1
+
+
+async def test_probes_need_no_credentials_and_all_else_does(stage: World) -> None:
+    file = stage.folder / "web.yaml"
+    file.write_text(f"authorization: {{type: Bearer, credentials: {TOKEN}}}\n")
+    stage.options["web_config_file"] = file
+    await stage.start()
+    asked = {path: (await stage.get(path)).status for path in ("/-/healthy", "/-/ready", "/metrics")}
+    assert asked == {"/-/healthy": 200, "/-/ready": 200, "/metrics": 401}
+    assert (await stage.post("/-/reload")).status == 401
+    assert (await stage.get("/api/v1/incidents")).status == 401
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    assert (await stage.get("/metrics", headers=right)).status == 200
+    assert (await stage.post("/-/reload", headers=right)).status == 200
+
+
+async def test_a_loop_that_dies_is_known_at_once(world: World) -> None:
+    """Better no bridge, which somebody notices, than a deaf one."""
+
+    async def broken() -> None:
+        raise RuntimeError("a bug")
+
+    await world.bridge._loop(world.bridge._stack, "broken", broken())
+    async with asyncio.timeout(30):
+        await world.bridge.failed.wait()
+    with pytest.raises(RuntimeError, match="a bug"):
+        await world.stop()
+
+
+# --- metrics ----------------------------------------------------------------------------------
+
+
+async def test_a_story_is_found_again_in_the_metrics(world: World) -> None:
+    await world.webhook(world.alert(instance="i1"), world.alert(instance="i2"))
+    await world.webhook(world.alert(instance="i2", resolved=True))
+    await world.post("/webhook", b"nonsense")
+    await world.get("/metrics")
+    assert world.metric("incidents", state="triggered") == 1
+    assert world.metric("incidents", state="acknowledged") == 0
+    world.alice.answer()
+    await world.settled()
+    await world.get("/metrics")
+    expected = {
+        ("webhooks_total", ("source", "default"), ("code", "200")): 2,
+        ("webhooks_total", ("source", "default"), ("code", "400")): 1,
+        ("webhook_duration_seconds_count",): 3,
+        ("alerts_total", ("source", "default"), ("status", "firing")): 2,
+        ("alerts_total", ("source", "default"), ("status", "resolved")): 1,
+        ("pages_settled_total", ("kind", "ring"), ("outcome", "accepted")): 1,
+        ("pushes_total", ("push", "voip"), ("outcome", "accepted"), ("reason", "")): 1,
+        ("push_duration_seconds_count",): 1,
+        ("page_acceptance_seconds_count",): 1,
+        ("receipts_total", ("receipt", "received")): 1,
+        ("receipts_total", ("receipt", "answered")): 1,
+        ("incidents", ("state", "triggered")): 0,
+        ("incidents", ("state", "acknowledged")): 1,
+        ("pages", ("state", "waiting")): 0,
+        ("pages", ("state", "sending")): 0,
+        ("pages_overdue",): 0,
+        ("outbox_oldest_seconds",): 0,
+        ("incidents_unanswered",): 0,
+        ("apns_usable",): 1,
+        ("config_last_reload_successful",): 1,
+        ("web_config_last_reload_successful",): 1,
+        ("clock_drift_seconds",): 0,
+    }
+    found = {(name, *labels): world.metric(name, **dict(labels)) for name, *labels in expected}
+    assert found == expected
+    assert world.metric("apns_connections") >= 1
+    assert 0 <= world.metric("apns_provider_token_age_seconds") < 3600
+
+
+async def test_what_waits_and_what_nobody_answered_shows(stage: World) -> None:
+    stage.config["receivers"] = [
+        {"name": "platform", "escalation": [stage.step("platform", then_after="3m")]}
+    ]
+    await stage.start()
+    await stage.webhook(stage.alert("DiskFull"))
+    await stage.pass_(5)
+    await stage.webhook(stage.alert("NodeDown"))  # waits for the phone
+    await stage.pass_(7)
+    await stage.get("/metrics")
+    assert stage.metric("pages", state="waiting") == 1
+    assert stage.metric("outbox_oldest_seconds") == 7
+    await stage.pass_(300)
+    await stage.get("/metrics")
+    assert stage.metric("incidents_unanswered") == 2
+    stage.clock.jump = 3600
+    await stage.get("/metrics")
+    assert stage.metric("clock_drift_seconds") == 3600
+
+
+async def test_refusals_of_apns_are_counted_by_reason(world: World) -> None:
+    world.alice.answer_next(Answer(410, "Unregistered", timestamp=int(world.clock.now().timestamp() * 1000)))
+    world.bob.answer_next(Answer(429, "TooManyRequests", retry_after=1))
+    await world.webhook(world.alert())
+    await world.pass_(2)
+    world.config["receivers"] = [{"name": "platform", "escalation": [world.step("second")]}]
+    await world.reload()
+    await world.webhook(world.alert("Another"))
+    await world.pass_(2)
+    assert world.metric("pushes_total", push="voip", outcome="unregistered", reason="Unregistered") == 1
+    assert world.metric("pushes_total", push="voip", outcome="retryable", reason="TooManyRequests") == 1
+
+
+async def test_no_secret_is_in_the_metrics_and_every_name_is_ours(world: World) -> None:
+    world.alice.answer_next(Answer(400, "BadDeviceToken"))
+    await world.webhook(world.alert())
+    await world.pass_(60)
+    text = (await world.get("/metrics")).text
+    families = list(text_string_to_metric_families(text))
+    assert len(families) > 20
+    assert {family.name.startswith("pushkit_bridge_") for family in families} == {True}
+    assert all(family.documentation for family in families)
+    assert not [secret for secret in world.secrets() if secret in text]
+
+
+@pytest.mark.real
+async def test_promtool_finds_nothing_to_say_about_the_metrics(world: World) -> None:
+    promtool = shutil.which("promtool")
+    assert promtool is not None
+    await world.webhook(world.alert())
+    text = (await world.get("/metrics")).body
+    check = await asyncio.create_subprocess_exec(
+        promtool, "check", "metrics", stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    said = await check.communicate(text)
+    assert (check.returncode, *said) == (0, b"", b"")
+
+
+# --- the sign of life -------------------------------------------------------------------------
+
+
+class Watchdog:
+    """What healthchecks.io is: it counts the pings."""
+
+    def __init__(self) -> None:
+        self.pings = 0
+        self.status = 200
+        self.url = ""
+
+    async def ping(self, _: web.Request) -> web.Response:
+        self.pings += 1
+        return web.Response(status=self.status)
+
+
+@pytest.fixture
+async def watchdog() -> AsyncIterator[Watchdog]:
+    it = Watchdog()
+    app = web.Application()
+    app.router.add_get("/ping/some-uuid", it.ping)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    it.url = f"http://127.0.0.1:{runner.addresses[0][1]}/ping/some-uuid"
+    yield it
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def watched(stage: World, watchdog: Watchdog) -> World:
+    stage.options["heartbeat_url"] = watchdog.url
+    await stage.start()
+    await stage.settled()
+    return stage
+
+
+async def minute(world: World) -> None:
+    world.clock.move(60)
+    await world.settled()
+
+
+async def test_a_bridge_that_works_says_so_each_minute(watched: World, watchdog: Watchdog) -> None:
+    """Rule 12, the good days: also while it rings and nobody answers, for that is no fault of the bridge."""
+    assert watchdog.pings == 1
+    await watched.webhook(watched.alert())
+    for _ in range(10):
+        await minute(watched)
+    assert watchdog.pings == 11
+    assert watched.metric("heartbeats_total", outcome="sent") == 11
+
+
+async def test_the_sign_of_life_is_withheld_while_apns_refuses_us(watched: World, watchdog: Watchdog) -> None:
+    """Rule 12: APNs cannot be used."""
+    watched.sim.service.script.extend([Answer(403, "InvalidProviderToken")] * 1000)
+    await watched.webhook(watched.alert())
+    for _ in range(3):
+        await minute(watched)
+    assert watchdog.pings == 1
+    assert watched.metric("heartbeats_total", outcome="withheld") == 3
+    watched.sim.service.script.clear()
+    await minute(watched)  # the policy goes round once more, and this time it rings
+    await minute(watched)
+    assert watchdog.pings >= 2
+
+
+async def test_the_sign_of_life_is_withheld_while_apns_cannot_be_reached(
+    watched: World, watchdog: Watchdog
+) -> None:
+    """Rule 12: no connection, and no page that would have noticed."""
+    await watched.sim.apns.close()
+    await until(lambda: not watched.bridge.transport.usable)
+    await minute(watched)
+    assert watchdog.pings == 1
+    assert watched.metric("heartbeats_total", outcome="withheld") == 1
+
+
+async def test_the_sign_of_life_is_withheld_while_a_page_is_overdue_without_outcome(
+    watched: World, watchdog: Watchdog
+) -> None:
+    """Rule 12: the sender hangs. The ring was to be out by 45 s, and two minutes later it still is not."""
+    (sender,) = (task for task in asyncio.all_tasks() if task.get_name() == "sender")
+    sender.cancel()
+    await asyncio.wait([sender])
+    assert (await watched.post("/webhook", watched.message(watched.alert()))).status == 200
+
+    async def beat(seconds: float) -> None:
+        watched.clock.move(seconds)
+        await watched.clock.asleep(2)
+
+    await beat(60)
+    await beat(60)
+    assert watchdog.pings == 3
+    await beat(60)
+    assert watchdog.pings == 3
+    await watched.get("/metrics")
+    assert watched.metric("pages_overdue") > 0
+    assert [one for one in await watched.bridge.deaf() if "overdue" in one]
+
+
+async def test_the_sign_of_life_is_withheld_while_the_ledger_cannot_be_read(
+    watched: World, watchdog: Watchdog
+) -> None:
+    with without(watched, "devices"):
+        await minute(watched)
+        assert watchdog.pings == 1
+    await minute(watched)
+    assert watchdog.pings == 2
+
+
+async def test_a_watchdog_that_is_down_is_asked_again_a_minute_later(
+    watched: World, watchdog: Watchdog
+) -> None:
+    watchdog.status = 500
+    await minute(watched)
+    watchdog.status = 200
+    await minute(watched)
+    assert watchdog.pings == 3
+    assert watched.metric("heartbeats_total", outcome="failed") == 1
+    assert watched.metric("heartbeats_total", outcome="sent") == 2
+
+
+async def test_a_watchdog_that_cannot_be_reached_stops_nothing(stage: World) -> None:
+    stage.options["heartbeat_url"] = "http://127.0.0.1:1/ping"
+    await stage.start()
+    await stage.settled()
+    await minute(stage)
+    assert stage.metric("heartbeats_total", outcome="failed") == 2
+    assert (await stage.get("/-/ready")).status == 200
+
+
+async def test_without_a_url_nobody_is_pinged(world: World, watchdog: Watchdog) -> None:
+    await world.pass_(300)
+    assert watchdog.pings == 0
+    with pytest.raises(aiohttp.ClientError):
+        await world.ask("GET", "http://127.0.0.1:1/ping")
