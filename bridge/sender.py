@@ -34,7 +34,7 @@ from bridge.pushes import (
 from bridge.settlement import name_of
 from bridge.store import devices, outbox
 from bridge.store.devices import Device
-from bridge.store.outbox import Settled
+from bridge.store.outbox import Claim, Settled, Ways
 from bridge.store.tx import load_incidents
 from bridge.telemetry import Metrics
 
@@ -50,7 +50,7 @@ _LEASE: Final = timedelta(seconds=15)
 """How long a claim holds: longer than any attempt, webhooks included."""
 
 _IN_FLIGHT: Final = 512
-"""Sends at once. APNs' own limit is 1,000 streams a connection."""
+"""Sends at once, by each way out. APNs' own limit is 1,000 streams a connection."""
 
 _NEVER_STORED: Final = timedelta(seconds=10)
 """Apple: for VoIP an expiration of 0 or a few seconds. The payload carries the real deadline."""
@@ -96,6 +96,7 @@ class Sender:
         self._clock = clock
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
+        self._posts: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self.healthy = True
         self.misconfigured: str | None = None
@@ -130,17 +131,36 @@ class Sender:
             self._wake.clear()
 
     async def tick(self) -> None:
-        """Claim once, and start the sends. Raises what the store raises."""
-        due = await self._store.read(outbox.next_due)
-        if due is None or due > self._clock.now() or len(self._tasks) >= _IN_FLIGHT:
-            return
+        """Claim what is due, and start the sends. Raises what the store raises."""
+        while ways := self._free_ways():
+            due = await self._store.read(outbox.next_due)
+            if due is None or due > self._clock.now():
+                return
+            claim = await self._claim(ways)
+            self._tell(claim.settled)
+            for bundle in claim.bundles:
+                self._start(bundle)
+            if not claim.more:
+                return
+
+    async def _claim(self, ways: Ways) -> Claim:
         settings = self._desk.settings
-        claim = await self._store.write(lambda tx: settlement.claim(tx, settings, _LEASE))
-        self._tell(claim.settled)
-        for bundle in claim.bundles:
-            task = asyncio.create_task(self._deliver(bundle), name=f"send {bundle.lines[0].page.id}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        return await self._store.write(lambda tx: settlement.claim(tx, settings, _LEASE, ways))
+
+    def _free_ways(self) -> Ways:
+        """Tell where there is room: a webhook's server that hangs must not silence phones, nor APNs it."""
+        ways = Ways(0)
+        if len(self._posts) < _IN_FLIGHT:
+            ways |= Ways.POSTS
+        if len(self._tasks) - len(self._posts) < _IN_FLIGHT:
+            ways |= Ways.PUSHES
+        return ways
+
+    def _start(self, bundle: Bundle) -> None:
+        task = asyncio.create_task(self._deliver(bundle), name=f"send {bundle.lines[0].page.id}")
+        for tasks in (self._tasks, self._posts) if bundle.call is None else (self._tasks,):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def drain(self) -> None:
         """Wait until every send under way is settled."""

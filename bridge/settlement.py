@@ -17,7 +17,7 @@ from bridge.desk import fail_over
 from bridge.incidents import QUIET, Change, Incident, fallback
 from bridge.pushes import Accepted, Outcome, Quarantined, Retryable, Unregistered
 from bridge.store import Scope, Tx, devices, outbox
-from bridge.store.outbox import Settled
+from bridge.store.outbox import Claim, Settled, Ways
 
 _LONGEST_PAUSE: Final = 30.0
 """Seconds between attempts, at the most, where the peer asks for nothing."""
@@ -28,12 +28,12 @@ def name_of(outcome: Outcome) -> str:
     return type(outcome).__name__.lower()
 
 
-async def claim(tx: Tx, settings: Settings, lease: timedelta) -> outbox.Claim:
+async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways) -> Claim:
     """Claim what is due; where a call was tried and never taken, its alert push stands in.
 
     A notification may get through where a call does not: 429 counts for one token.
     """
-    claimed = await outbox.claim(tx.connection, tx.now, lease, settings.quiet_gap)
+    claimed = await outbox.claim(tx.connection, tx.now, lease, settings.quiet_gap, ways)
     tried = [
         item.page
         for item in claimed.settled

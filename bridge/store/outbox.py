@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Flag, auto
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, RowMapping, bindparam, case, func, literal, select, update
@@ -38,26 +39,47 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Bundles to send, and the pages that were settled on the way because nobody wants them any more."""
+    """Bundles to send, and the pages that were settled on the way because nobody wants them any more.
+
+    `more`: there may be as many again.
+    """
 
     bundles: tuple[Bundle, ...] = ()
     settled: tuple[Settled, ...] = ()
+    more: bool = False
 
 
-async def claim(connection: AsyncConnection, now: datetime, lease: timedelta, quiet_gap: timedelta) -> Claim:
-    """Claim what is due and may go out now."""
+class Ways(Flag):
+    """The ways out of the bridge: a jam on one of them must not hold up the other."""
+
+    PUSHES = auto()
+    POSTS = auto()
+
+
+_ALL_WAYS: Final = Ways.PUSHES | Ways.POSTS
+
+
+async def claim(
+    connection: AsyncConnection,
+    now: datetime,
+    lease: timedelta,
+    quiet_gap: timedelta,
+    ways: Ways = _ALL_WAYS,
+) -> Claim:
+    """Claim what is due and may go out now, by these ways."""
     swept = await _sweep(connection, now)
     handsets = await _handsets(connection, now)
     busy = [name for name, handset in handsets.items() if not handset.may_ring(now, quiet_gap)]
-    due = await _due(connection, now, busy)
+    due = await _due(connection, now, busy, ways)
+    more = len(swept) == _BATCH or len(due) >= _BATCH
     if not due:
-        return Claim(settled=swept)
+        return Claim(settled=swept, more=more)
     lines = [Line(rows.page(row), row["attempt"], row["call_id"]) for row in due.values()]
     bound = {line.call_id for line in lines if line.call_id is not None}
     planned = plan(lines, handsets, await _calls(connection, bound), now, quiet_gap)
     late = tuple(_swept(due[line.page.id]) for line in planned.late)
     await _write(connection, late, now)
-    return Claim(await _take(connection, planned.bundles, now, lease), (*swept, *late))
+    return Claim(await _take(connection, planned.bundles, now, lease), (*swept, *late), more)
 
 
 def _unwanted(now: datetime) -> ColumnElement[bool]:
@@ -80,9 +102,15 @@ def _swept(row: RowMapping) -> Settled:
     return Settled(rows.page(row), "expired", tried, row["attempt"])
 
 
-async def _due(connection: AsyncConnection, now: datetime, busy: Iterable[str]) -> dict[str, RowMapping]:
+async def _due(
+    connection: AsyncConnection, now: datetime, busy: Iterable[str], ways: Ways
+) -> dict[str, RowMapping]:
     """Load pages that can go out now: however many wait for a busy phone, they keep nobody else waiting."""
     due = OPEN_PAGE & (pages.c.next_attempt_at <= now) & ~_unwanted(now)
+    if Ways.POSTS not in ways:
+        due &= pages.c.kind != "webhook"
+    if Ways.PUSHES not in ways:
+        due &= pages.c.kind == "webhook"
     waits = _FRESH_CALL & pages.c.target.in_(list(busy))
     first = select(pages).where(due & ~waits).order_by(pages.c.next_attempt_at).limit(_BATCH)
     found = {row["id"]: row for row in (await connection.execute(first)).mappings()}
