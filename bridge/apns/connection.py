@@ -77,6 +77,8 @@ class Connection(Receiving):
             self._abort_timer.cancel()
         if not self._over:
             self._finish_all("ConnectionLost" if exc is None else f"ConnectionLost: {type(exc).__name__}")
+        # We hold each other in circles, which are not collected soon; TLS's buffers shall not wait for that.
+        self._transport = None
         if not self.closed.done():
             self.closed.set_result(None)
 

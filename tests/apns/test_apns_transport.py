@@ -6,10 +6,12 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import gc
 import json
 import logging
 import socket
 import ssl
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -584,3 +586,21 @@ async def test_a_pool_gives_out_a_connection_as_aioapns_pools_do(
         held.link.answer(held)
         assert await within(taking) is pool.connections[0]
         assert await within(sending) == Accepted()
+
+
+async def test_the_buffers_of_a_lost_connection_do_not_wait_for_the_garbage_collector(
+    connect: Connect, server_context: ssl.SSLContext
+) -> None:
+    async with Peer(server_context) as peer:
+        transport = await connect(peer.url)
+        assert await within(transport.send(push())) == Accepted()
+        connection: Connection = transport._pools[0].connections[0]
+        buffers = weakref.ref(connection._transport._ssl_protocol)
+        gc.disable()
+        try:
+            connection.end("Test")
+            await within(connection.closed)
+            await asyncio.sleep(0)  # the loop lets go of the callback that it is in
+            assert buffers() is None
+        finally:
+            gc.enable()
