@@ -12,14 +12,16 @@ from bench.clients.measure import Job, Result, push_id, quantile, token
 from bench.clients.request import fields
 
 
-def command(job: Job, body: str, log: str) -> list[str]:
+def h2load(job: Job, body: Path, seconds: float, *options: str) -> str:
+    """Run it; gives what it says."""
     headers = {**fields(job), "apns-id": push_id(0)}
-    return [
+    command = [
         "h2load", "--clients=1", f"--max-concurrent-streams={job.in_flight}", f"--data={body}",
-        f"--duration={round(job.seconds * 1_000)}ms", f"--log-file={log}",
+        f"--duration={round(seconds * 1_000)}ms", *options,
         *(f"--header={name}: {value}" for name, value in headers.items()),
         f"{job.url}/3/device/{token(0)}",
     ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def main() -> None:
@@ -27,10 +29,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder) / "body", Path(folder) / "log"
         body.write_bytes(job.body())
-        said = subprocess.run(
-            command(job, str(body), str(log)), capture_output=True, text=True, check=True
-        ).stdout
+        said = h2load(job, body, job.seconds)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Its log has each answer's time, and makes it a third slower: so that is another run.
+        h2load(job, body, min(job.seconds, 0.3), f"--log-file={log}")
         waits = sorted(int(line.split("\t")[2]) / 1e6 for line in log.read_text().splitlines())
     counts = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", said)
     if counts is None:

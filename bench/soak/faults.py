@@ -8,7 +8,7 @@ from typing import Final
 
 from bench.soak.answers import BAD
 
-EVERY: Final = 1_000  # requests between two faults of a whole connection
+EVERY: Final = 250  # requests between two faults of a whole connection
 CONNECTION_FAULTS: Final = (
     "goes away, and finishes what it took",
     "goes away at once, and drops what it did not take",
