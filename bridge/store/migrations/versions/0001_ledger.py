@@ -180,38 +180,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("timeline_by_incident", "timeline", ["incident_id"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_index("timeline_by_incident", table_name="timeline")
-    op.drop_table("timeline")
-    op.drop_table("receipts")
-    op.drop_index("pages_by_incident", table_name="pages")
-    op.drop_index("pages_by_call", table_name="pages")
-    op.drop_index(
-        "open_pages",
-        table_name="pages",
-        sqlite_where=sa.text("state <> 'settled'"),
-        postgresql_where=sa.text("state <> 'settled'"),
-    )
-    op.drop_table("pages")
-    op.drop_table("meta")
-    op.drop_index(
-        "one_open_incident_in_each_slot",
-        table_name="incidents",
-        sqlite_where=sa.text("state <> 'resolved'"),
-        postgresql_where=sa.text("state <> 'resolved'"),
-    )
-    op.drop_index("incidents_by_wake", table_name="incidents")
-    op.drop_index("incidents_by_end", table_name="incidents")
-    op.drop_table("incidents")
-    op.drop_index(
-        "open_episodes",
-        table_name="episodes",
-        sqlite_where=sa.text("status = 'firing'"),
-        postgresql_where=sa.text("status = 'firing'"),
-    )
-    op.drop_table("episodes")
-    op.drop_table("devices")
-    op.drop_index("calls_by_age", table_name="calls")
-    op.drop_table("calls")
