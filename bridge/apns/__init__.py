@@ -23,7 +23,7 @@ from bridge.apns.limits import Timing
 from bridge.apns.messages import UNANSWERED, PushNotification, PushResult
 from bridge.apns.pool import CertificatePool, KeyPool
 from bridge.apns.token import ProviderToken
-from bridge.pushes import Environment, Outcome, PushRequest, Retryable, outcome
+from bridge.pushes import Accepted, Environment, Outcome, PushRequest, Retryable, outcome
 
 __all__ = ["HOSTS", "Timing", "Transport"]
 
@@ -31,6 +31,7 @@ HOSTS: Final[dict[Environment, tuple[str, int]]] = {
     "production": ("api.push.apple.com", 443),
     "sandbox": ("api.sandbox.push.apple.com", 443),
 }
+_ACCEPTED: Final = Accepted()
 _TYPES: Final = {"voip": PushType.VOIP, "alert": PushType.ALERT}
 
 
@@ -292,6 +293,8 @@ async def _say_nothing(request: NotificationRequest, result: NotificationResult)
 
 
 def _outcome(result: NotificationResult) -> Outcome:
+    if result.status == "200":
+        return _ACCEPTED
     if not isinstance(result, PushResult):
         return Retryable("InternalError")
     if result.status == UNANSWERED:

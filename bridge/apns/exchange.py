@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from bridge.apns.flow import ReceiveWindow
@@ -79,10 +80,10 @@ class Exchange:
             if not ends:  # section 8.1: nothing may come after trailers
                 raise MalformedError("trailers that do not end the stream")
             return
-        if not fields or fields[0][0] != b":status" or _STATUS.fullmatch(fields[0][1]) is None:
+        name, status = fields[0] if fields else (b"", b"")
+        if name != b":status" or (status != b"200" and _STATUS.fullmatch(status) is None):
             raise MalformedError("no status")
         _check(fields, 1)
-        status = fields[0][1]
         if status[0] != 0x31:
             self.status = status
             if status != b"200":
@@ -128,7 +129,14 @@ class Exchange:
 
 
 def _check(fields: list[tuple[bytes, bytes]], first: int) -> None:
-    """Check the names after the pseudo-header fields (RFC 9113 sections 8.2 and 8.3)."""
-    for name, _ in fields[first:]:
-        if name in _FORBIDDEN or _NAME.fullmatch(name) is None:
+    """Check what comes after the pseudo-header fields (RFC 9113 sections 8.2.1, 8.2.2 and 8.3)."""
+    for name, value in fields[first:]:
+        if not _allowed(name):
             raise MalformedError("a field that HTTP/2 does not allow")
+        if b"\0" in value or b"\n" in value or b"\r" in value or value.strip(b" \t") != value:
+            raise MalformedError("a value that HTTP/2 does not allow")
+
+
+@lru_cache(256)
+def _allowed(name: bytes) -> bool:
+    return name not in _FORBIDDEN and _NAME.fullmatch(name) is not None

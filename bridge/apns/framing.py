@@ -87,6 +87,7 @@ _LONG: Final = struct.Struct(">L")
 _SETTING: Final = struct.Struct(">HL")
 # Frames of one size only (sections 6.3, 6.4, 6.7, 6.9).
 _EXACT: Final = {PRIORITY: 5, RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
+_WHOLE_ANSWER: Final = END_STREAM | END_HEADERS
 _OF_A_STREAM: Final = frozenset({DATA, HEADERS, PRIORITY, RST_STREAM, CONTINUATION})
 _OF_THE_CONNECTION: Final = frozenset({SETTINGS, PING, GOAWAY})
 
@@ -141,6 +142,10 @@ class FrameReader:
                 return
             self._start = stop
             payload = bytes(self._view[start + HEADER_SIZE : stop])
+            plain = kind == HEADERS and flags == _WHOLE_ANSWER and 0 < stream_id <= STREAM_MASK
+            if plain and not self._block_stream:  # most frames are this, and there is no more to check
+                yield HEADERS, flags, stream_id, payload, size
+                continue
             frame = self._checked(kind, flags, stream_id & STREAM_MASK, payload)
             if frame is not None:
                 yield frame
@@ -229,6 +234,12 @@ def header_frames(stream_id: int, block: bytes, flags: int, limit: int) -> bytes
     out += [frame(CONTINUATION, 0, stream_id, part) for part in parts[1:-1]]
     out.append(frame(CONTINUATION, END_HEADERS, stream_id, parts[-1]))
     return b"".join(out)
+
+
+def request(stream_id: int, block: bytes, payload: bytes) -> bytes:
+    """Write a whole request: HEADERS and DATA, where either fits into one frame."""
+    first = head(HEADERS, END_HEADERS, stream_id, len(block))
+    return b"".join((first, block, head(DATA, END_STREAM, stream_id, len(payload)), payload))
 
 
 def settings(values: dict[Setting, int]) -> bytes:

@@ -6,26 +6,31 @@ decoder stays empty, which makes every encoded block valid on every connection a
 table size. Device token and provider token are "never indexed" (section 6.2.3), so that
 no intermediary keeps them either.
 
-Answers may use everything that RFC 7541 has; decoding is bounded.
+Answers may use everything that RFC 7541 has; decoding is bounded. Static table and Huffman code
+are those of the hpack package, the walk is ours: an answer is two fields, and hpack's way to
+them costs more than all the rest of a push.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final, TypeAlias
+from collections import deque
+from functools import lru_cache
+from typing import Final, TypeAlias, TypeVar
 
-from hpack import HPACKError
-from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
+from bridge.apns import huffman
 from bridge.apns.framing import ErrorCode, ViolationError
 
-LIST_LIMIT: Final = 16_384  # SETTINGS_MAX_HEADER_LIST_SIZE, octets as RFC 9113 section 6.5.2 counts them
+LIST_LIMIT: Final = 32_768  # SETTINGS_MAX_HEADER_LIST_SIZE, octets as RFC 9113 section 6.5.2 counts them
 TABLE_LIMIT: Final = 4_096  # octets, the default of SETTINGS_HEADER_TABLE_SIZE, which we leave
 MEMORY: Final = 64  # combinations of topic, type and priority remembered for each connection
 SIZE_UPDATE: Final = b"\x20"  # section 6.3: "the dynamic table now has size 0"
 
 Field: TypeAlias = tuple[bytes, bytes]
+K = TypeVar("K")
+V = TypeVar("V")
 
 _PLAIN: Final = 0x00  # section 6.2.2, without indexing
 _NEVER: Final = 0x10  # section 6.2.3, never indexed
@@ -40,9 +45,8 @@ _TOKEN: Final = re.compile(r"[0-9a-fA-F]{2,400}")
 _APNS_ID: Final = re.compile(r"[0-9a-fA-F-]{1,64}")
 _VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
-# Octets with the high bit set: a block of nothing else is made of references into the tables
-# (section 6.1) and so cannot change them.
-_REFERENCES: Final = bytes(range(0x80, 0x100))
+_STATIC: Final[tuple[Field, ...]] = ((b"", b""), *HeaderTable.STATIC_TABLE)  # counted from 1 (appendix A)
+_FIELD_OVERHEAD: Final = 32  # octets (section 4.1)
 
 
 def integer(value: int, bits: int, first: int = 0) -> bytes:
@@ -81,23 +85,25 @@ def refusal(device_token: str, apns_id: str, topic: str, collapse_id: str | None
         return "BadDeviceToken"
     if _APNS_ID.fullmatch(apns_id) is None:
         return "BadMessageId"
-    if _VALUE.fullmatch(topic) is None:
+    if not _sayable(topic):
         return "BadTopic"
-    if collapse_id is not None and _VALUE.fullmatch(collapse_id) is None:
+    if collapse_id is not None and not _sayable(collapse_id):
         return "BadCollapseId"
     return None
+
+
+@lru_cache(MEMORY)
+def _sayable(value: str) -> bool:
+    return _VALUE.fullmatch(value) is not None
 
 
 class RequestEncoder:
     """Writes the header block of a push for one authority."""
 
     def __init__(self, authority: str) -> None:
-        first = _METHOD_POST + _SCHEME_HTTPS + literal(_AUTHORITY, authority.encode())
-        self._path = first + integer(_PATH, 4, _NEVER)
-        self._same: dict[tuple[str, str | None, str | None, str | None], bytes] = {}
-        self._apns_id = literal(b"apns-id", b"")[:-1]
-        self._expiration = literal(b"apns-expiration", b"")[:-1]
-        self._length = integer(_CONTENT_LENGTH, 4, _PLAIN)
+        self._first = _METHOD_POST + _SCHEME_HTTPS + literal(_AUTHORITY, authority.encode())
+        self._around: dict[tuple[str, str | None, int | None, str | None, int, int], tuple[bytes, bytes]] = {}
+        self._ends: dict[tuple[int, int | None, str | None], bytes] = {}
 
     def block(
         self,
@@ -105,76 +111,87 @@ class RequestEncoder:
         apns_id: str,
         topic: str,
         push_type: str | None,
-        priority: str | None,
+        priority: int | None,
         authorization: str | None,
         expiration: int | None,
         collapse_id: str | None,
         length: int,
     ) -> bytes:
-        """Encode one request; its values have passed `refusal`."""
-        path = b"/3/device/" + device_token.encode()
-        apns_id_ = apns_id.encode()
-        digits = b"%d" % length
-        parts = [
-            self._path,
-            integer(len(path), 7),
-            path,
-            self._repeated(topic, push_type, priority, authorization),
-            self._apns_id,
-            bytes((len(apns_id_),)),
-            apns_id_,
-            self._length,
-            bytes((len(digits),)),
-            digits,
-        ]
-        if expiration is not None:
-            parts += (self._expiration, string(b"%d" % expiration))
-        if collapse_id is not None:
-            parts.append(literal(b"apns-collapse-id", collapse_id.encode()))
-        return b"".join(parts)
+        """Encode one request; its values have passed `refusal`.
 
-    def _repeated(
-        self, topic: str, push_type: str | None, priority: str | None, authorization: str | None
-    ) -> bytes:
-        key = (topic, push_type, priority, authorization)
-        known = self._same.get(key)
-        if known is not None:
-            return known
-        block = literal(b"apns-topic", topic.encode())
+        The order is: first, path, what is the same for many pushes, apns-id, what depends on this one.
+        """
+        same = (topic, push_type, priority, authorization, len(device_token), len(apns_id))
+        around = self._around.get(same)
+        if around is None:
+            around = _learnt(self._around, same, self._encode_around(*same))
+        own = (length, expiration, collapse_id)
+        end = self._ends.get(own)
+        if end is None:
+            end = _learnt(self._ends, own, _encode_end(*own))
+        return b"".join((around[0], device_token.encode(), around[1], apns_id.encode(), end))
+
+    def _encode_around(
+        self,
+        topic: str,
+        push_type: str | None,
+        priority: int | None,
+        authorization: str | None,
+        token_length: int,
+        apns_id_length: int,
+    ) -> tuple[bytes, bytes]:
+        """Encode what stands before the device token, and between it and the apns-id."""
+        path = b"/3/device/"
+        before = self._first + integer(_PATH, 4, _NEVER) + integer(len(path) + token_length, 7) + path
+        between = literal(b"apns-topic", topic.encode())
         if push_type is not None:
-            block += literal(b"apns-push-type", push_type.encode())
+            between += literal(b"apns-push-type", push_type.encode())
         if priority is not None:
-            block += literal(b"apns-priority", priority.encode())
+            between += literal(b"apns-priority", str(priority).encode())
         if authorization is not None:
-            block += literal(_AUTHORIZATION, authorization.encode(), _NEVER)
-        if len(self._same) >= MEMORY:
-            self._same.clear()
-        self._same[key] = block
-        return block
+            between += literal(_AUTHORIZATION, authorization.encode(), _NEVER)
+        return before, between + literal(b"apns-id", b"")[:-1] + integer(apns_id_length, 7)
+
+
+def _encode_end(length: int, expiration: int | None, collapse_id: str | None) -> bytes:
+    end = literal(_CONTENT_LENGTH, b"%d" % length)
+    if expiration is not None:
+        end += literal(b"apns-expiration", b"%d" % expiration)
+    if collapse_id is not None:
+        end += literal(b"apns-collapse-id", collapse_id.encode())
+    return end
+
+
+def _learnt(memory: dict[K, V], key: K, value: V) -> V:
+    """Keep a value, and not too many of them."""
+    if len(memory) >= MEMORY:
+        memory.clear()
+    memory[key] = value
+    return value
 
 
 class AnswerDecoder:
-    """Reads the header blocks of one connection, all of them and in order (RFC 9113 section 4.3).
-
-    The tables and the Huffman code are those of the hpack package; walking a block is done here,
-    since hpack's own walk costs more than all the rest of a push.
-    """
+    """Reads the header blocks of one connection, all of them and in order (RFC 9113 section 4.3)."""
 
     def __init__(self) -> None:
-        self._table = HeaderTable()
-        self._known: dict[bytes, list[Field]] = {}
+        self._entries: deque[Field] = deque()  # the dynamic table, newest first (section 2.3.2)
+        self._size = 0
+        self._limit = TABLE_LIMIT
+        self._changed = False  # whether this block changed the table
+        self._known: dict[bytes, list[Field]] = {}  # blocks that changed nothing, while nothing changes
 
     def decode(self, block: bytes) -> list[Field]:
         """Give the fields. Raises ViolationError: after one, the tables of both sides differ."""
         known = self._known.get(block)
         if known is not None:
             return known
+        self._changed = False
         try:
             fields = self._walk(block)
-        except (HPACKError, IndexError, ValueError) as error:
+        except (IndexError, ValueError) as error:
             raise ViolationError(ErrorCode.COMPRESSION_ERROR, "a header block that cannot be read") from error
-        if block.translate(None, _REFERENCES):
-            self._known.clear()  # it may have changed the table that the others refer to
+        if self._changed:
+            self._known.clear()
         elif len(self._known) < MEMORY:
             self._known[block] = fields
         return fields
@@ -187,7 +204,7 @@ class AnswerDecoder:
             first = block[at]
             if first & 0x80:  # section 6.1, indexed
                 index, at = _integer(block, at, 0x7F)
-                name, value = self._table.get_by_index(index)
+                name, value = self._entry(index)
             elif first & 0x60 == 0x20:  # section 6.3, the table's size
                 at = self._resize(block, at, first=not fields)
                 continue
@@ -195,23 +212,45 @@ class AnswerDecoder:
                 indexed = bool(first & 0x40)  # section 6.2.1; else 6.2.2 and 6.2.3
                 index, at = _integer(block, at, 0x3F if indexed else 0x0F)
                 if index:
-                    name = self._table.get_by_index(index)[0]
+                    name = self._entry(index)[0]
                 else:
                     name, at = _string(block, at)
                 value, at = _string(block, at)
                 if indexed:
-                    self._table.add(name, value)
-            total += len(name) + len(value) + 32  # RFC 9113 section 6.5.2
+                    self._add(name, value)
+            total += len(name) + len(value) + _FIELD_OVERHEAD  # RFC 9113 section 6.5.2
             if total > LIST_LIMIT:
                 raise ValueError("a header list above the limit")
             fields.append((name, value))
         return fields
 
+    def _entry(self, index: int) -> Field:
+        """Look up an index (section 2.3.3). Raises IndexError."""
+        if index < len(_STATIC):
+            if not index:
+                raise IndexError(index)
+            return _STATIC[index]
+        return self._entries[index - len(_STATIC)]
+
+    def _add(self, name: bytes, value: bytes) -> None:
+        """Put a field into the table (section 4.4); one that is too large empties it."""
+        self._changed = True
+        self._entries.appendleft((name, value))
+        self._size += len(name) + len(value) + _FIELD_OVERHEAD
+        self._evict()
+
+    def _evict(self) -> None:
+        while self._size > self._limit:
+            name, value = self._entries.pop()
+            self._size -= len(name) + len(value) + _FIELD_OVERHEAD
+
     def _resize(self, block: bytes, at: int, *, first: bool) -> int:
         size, at = _integer(block, at, 0x1F)
         if not first or size > TABLE_LIMIT:
             raise ValueError("a table size that cannot be")
-        self._table.maxsize = size
+        self._changed = True
+        self._limit = size
+        self._evict()
         return at
 
 
@@ -231,10 +270,11 @@ def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
 
 
 def _string(block: bytes, at: int) -> tuple[bytes, int]:
-    """Read a string (section 5.2); give it and where to go on. Raises IndexError, ValueError, HPACKError."""
+    """Read a string (section 5.2); give it and where to go on. Raises IndexError or ValueError."""
     coded = block[at] & 0x80
     length, at = _integer(block, at, 0x7F)
-    value = block[at : at + length]
-    if len(value) != length:
+    end = at + length
+    if end > len(block):
         raise ValueError("a string cut short")
-    return (bytes(decode_huffman(value)) if coded else value), at + length
+    value = block[at:end]
+    return (huffman.decode(value) if coded else value), end

@@ -53,33 +53,40 @@ class Timing:
 
 
 class StreamLimit:
-    """How many streams may be open at once."""
+    """How many streams may be open at once: `value`, which is 0 before the peer's SETTINGS."""
 
-    __slots__ = ("_peer", "_trusted", "known")
+    __slots__ = ("_known", "_peer", "_trusted", "value")
 
     def __init__(self, *, trusted: bool) -> None:
         self._trusted = trusted
+        self._known = False
         self._peer = WITHOUT_LIMIT
-        self.known = False  # whether SETTINGS came
-
-    @property
-    def value(self) -> int:
-        """Streams; 0 is possible."""
-        return self._peer if self._trusted else min(1, self._peer)
+        self.value = 0
 
     @property
     def trial(self) -> bool:
         """Whether the first good answer is still awaited."""
         return not self._trusted
 
+    def begin(self) -> None:
+        """Note that SETTINGS came."""
+        self._known = True
+        self._count()
+
     def set_peer(self, value: int) -> None:
-        """Take MAX_CONCURRENT_STREAMS, larger or smaller than before."""
+        """Take MAX_CONCURRENT_STREAMS, larger or smaller than before; 0 is possible."""
         self._peer = value
+        self._count()
 
     def judge(self, status: str, reason: str | None) -> None:
         """Learn from an answer whether the provider token was accepted."""
-        if not refuses_sender(status, reason):
+        if not self._trusted and not refuses_sender(status, reason):
             self._trusted = True
+            self._count()
+
+    def _count(self) -> None:
+        if self._known:
+            self.value = self._peer if self._trusted else min(1, self._peer)
 
 
 class Noise:
@@ -105,4 +112,5 @@ class Noise:
 
     def forgive(self) -> None:
         """Forget some: an answer came, and the frames around it had their reason."""
-        self._count = max(0, self._count - NOISE_PER_ANSWER)
+        if self._count:
+            self._count = max(0, self._count - NOISE_PER_ANSWER)

@@ -1,14 +1,14 @@
 """The line in front of the connections: first in, first out, each push with its deadline.
 
 A push waits here, not in a connection, so that whichever connection has room first takes it
-and a dying connection has nothing to lose. One timer serves all deadlines: a timer for each
-would cost more than the push itself.
+and a dying connection has nothing to lose. One timer serves all deadlines and looks at every push
+when it fires, which is seldom: a timer or a place in a heap for each would cost more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -20,8 +20,8 @@ from bridge.apns.messages import PushResult
 if TYPE_CHECKING:
     from bridge.apns.streams import Streams
 
-_TIDY_ABOVE: Final = 256  # entries of settled pushes that are not worth sweeping
-_FAR: Final = 86_400.0  # seconds; a deadline further away than a day is a day away
+_GRAIN: Final = 0.005  # seconds; deadlines as close as this end together, at the first of them
+_FAR: Final = 86_400.0  # seconds; event loops do not like to be asked for more
 
 
 class Line:
@@ -31,12 +31,10 @@ class Line:
         self._loop = loop
         self._choose = choose
         self._waiting: deque[Exchange] = deque()
-        self._deadlines: list[tuple[float, int, Exchange]] = []
-        self._count = 0
+        self._live: set[Exchange] = set()  # pushes without a result, here or on a connection
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer_at = math.inf
         self._empty: asyncio.Future[None] | None = None
-        self.live = 0  # pushes without a result
 
     @property
     def waiting(self) -> int:
@@ -59,18 +57,21 @@ class Line:
         )
         if refused is not None:
             return PushResult(wanted.notification_id, "400", refused)
-        self.live += 1
-        self._watch(exchange)
+        self._live.add(exchange)
+        if not wanted.deadline >= self._timer_at:  # also where it is NaN
+            self._set_timer(wanted.deadline)
         self._waiting.append(exchange)
         self.pump()
         try:
             return await exchange.future
+        except asyncio.CancelledError:
+            self._abandon(exchange)
+            raise
         finally:
-            self.live -= 1
-            if exchange.future.cancelled():
-                self._abandon(exchange)
-            if not self.live:
-                self._announce_empty()
+            self._live.discard(exchange)
+            if self._empty is not None and not self._live:
+                self._empty.set_result(None)
+                self._empty = None
 
     def pump(self) -> None:
         """Give out as many pushes as there is room for."""
@@ -93,9 +94,8 @@ class Line:
 
     async def emptied(self) -> None:
         """Wait until every push has its result."""
-        while self.live:
-            if self._empty is None or self._empty.done():
-                self._empty = self._loop.create_future()
+        while self._live:
+            self._empty = self._empty or self._loop.create_future()
             await asyncio.shield(self._empty)
 
     def close(self) -> None:
@@ -103,52 +103,34 @@ class Line:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _announce_empty(self) -> None:
-        self._deadlines.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._empty is not None and not self._empty.done():
-            self._empty.set_result(None)
-
     def _abandon(self, exchange: Exchange) -> None:
         """Give the stream of a cancelled sender back, and touch nobody else."""
         if exchange.connection is not None:
             exchange.connection.drop(exchange)
         self.pump()
 
-    def _watch(self, exchange: Exchange) -> None:
-        deadlines = self._deadlines
-        if len(deadlines) > _TIDY_ABOVE and len(deadlines) > 2 * self.live:
-            deadlines[:] = [entry for entry in deadlines if not entry[2].future.done()]
-            heapq.heapify(deadlines)
-        self._count += 1
-        now = self._loop.time()
-        given = exchange.notification.deadline
-        deadline = now if not given >= now else min(given, now + _FAR)  # `not >=` also catches NaN
-        heapq.heappush(deadlines, (deadline, self._count, exchange))
-        if self._timer is None or deadline < self._timer_at:
-            self._set_timer(deadline)
-
-    def _set_timer(self, at: float) -> None:
+    def _set_timer(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_at = at
-        self._timer = self._loop.call_at(at, self._expire)
+        now = self._loop.time()
+        self._timer_at = min(max(now, deadline), now + _FAR)
+        self._timer = self._loop.call_at(self._timer_at, self._expire)
 
     def _expire(self) -> None:
-        self._timer = None
-        deadlines, now = self._deadlines, self._loop.time()
-        # The timer may fire a clock tick early; what it was set for is due all the same.
-        now = max(now, self._timer_at)
-        while deadlines and (deadlines[0][0] <= now or deadlines[0][2].future.done()):
-            exchange = heapq.heappop(deadlines)[2]
+        """End what is due, and set the timer for the next."""
+        due = max(self._loop.time(), self._timer_at) + _GRAIN  # it may fire a tick early
+        self._timer, self._timer_at = None, math.inf
+        soonest = math.inf
+        for exchange in list(self._live):
+            deadline = exchange.notification.deadline
             if exchange.future.done():
                 continue
-            if exchange.connection is None:
+            if deadline > due:
+                soonest = min(soonest, deadline)
+            elif exchange.connection is None:
                 exchange.fail("Timeout", certain=True)
             else:
                 exchange.connection.expire(exchange)
-        if deadlines:
-            self._set_timer(deadlines[0][0])
+        if soonest < self._timer_at:
+            self._set_timer(soonest)
         self.pump()

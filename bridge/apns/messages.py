@@ -12,7 +12,8 @@ import time
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Final
+from typing import Any, Final
+from uuid import uuid4
 
 from aioapns import NotificationRequest, PushType
 from aioapns.common import NotificationResult
@@ -22,6 +23,7 @@ DEFAULT_TIMEOUT: Final = 10.0  # seconds, for a plain NotificationRequest
 _YEAR_10000_MS: Final = 253_402_300_800_000
 _REASON: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _SECONDS: Final = re.compile(rb"[0-9]{1,9}")
+_NO_MESSAGE: Final[dict[str, Any]] = {}  # the payload stands in its place
 
 
 class MorePushType(Enum):
@@ -53,16 +55,15 @@ class PushNotification(NotificationRequest):
         push_type: PushType | MorePushType | None = None,
         apns_topic: str | None = None,
     ) -> None:
-        super().__init__(
-            device_token,
-            {},
-            notification_id,
-            None,
-            priority,
-            collapse_key,
-            push_type,  # type: ignore[arg-type]  # MorePushType has what is used of it: a value
-            apns_topic=apns_topic,
-        )
+        # What aioapns' own constructor does, which would cost as much as the whole encoding.
+        self.device_token = device_token
+        self.message = _NO_MESSAGE
+        self.notification_id = notification_id or str(uuid4())
+        self.time_to_live = None
+        self.priority = priority
+        self.collapse_key = collapse_key
+        self.push_type = push_type  # type: ignore[assignment]  # MorePushType has what is used of it: a value
+        self.apns_topic = apns_topic
         self.payload = payload
         self.expiration = expiration
         self.deadline = deadline
@@ -88,7 +89,10 @@ class PushResult(NotificationResult):
         retry_after: float | None = None,
         certainly_not_processed: bool = False,
     ) -> None:
-        super().__init__(notification_id, status, description, timestamp)
+        self.notification_id = notification_id
+        self.status = status
+        self.description = description
+        self.timestamp = timestamp
         self.retry_after = retry_after
         self.certainly_not_processed = certainly_not_processed
 

@@ -22,7 +22,7 @@ from bridge.apns.dial import DialError, Proxy, dial
 from bridge.apns.exchange import Exchange
 from bridge.apns.limits import refuses_sender
 from bridge.apns.line import Line
-from bridge.apns.messages import UNANSWERED, PushResult, complete
+from bridge.apns.messages import UNANSWERED, PushNotification, PushResult, complete
 from bridge.apns.streams import Streams
 from bridge.apns.token import ProviderToken
 
@@ -73,7 +73,7 @@ class Pooling(APNsBaseConnectionPool):
         It is sent once. Only where APNs calls the provider token expired, which says that
         nothing was done, it is sent again with a new one.
         """
-        wanted = complete(request, self.loop.time())
+        wanted = request if isinstance(request, PushNotification) else complete(request, self.loop.time())
         wanted.apns_topic = wanted.apns_topic or self.apns_topic
         if self._closing:
             return PushResult(
@@ -81,6 +81,9 @@ class Pooling(APNsBaseConnectionPool):
             )
         exchange = Exchange(wanted, self.loop.create_future())
         result = await self._line.run(exchange)
+        if result.status == "200":
+            self.refused = None
+            return result
         provider = self._provider
         expired = result.description == "ExpiredProviderToken"
         if expired and provider is not None and provider.replace(exchange.authorization):

@@ -212,7 +212,7 @@ class Receiving(Streams):
             }
         )
         self._on_settings(flags, stream_id, payload, size)
-        self.limit.known = True
+        self.limit.begin()
         if not self.ready.done():
             self.ready.set_result(None)
 

@@ -86,7 +86,7 @@ class Streams(asyncio.BufferedProtocol):
     @property
     def free(self) -> int:
         """Streams that may be opened now; below 1 means none."""
-        if self.reason is not None or self._paused or not self.limit.known:
+        if self.reason is not None or self._paused:
             return 0
         return self.limit.value - len(self._streams)
 
@@ -108,16 +108,42 @@ class Streams(asyncio.BufferedProtocol):
 
     def open(self, exchange: Exchange) -> None:
         """Open a stream for a push that has `room`."""
-        stream_id, wanted = self._next, exchange.notification
+        exchange.connection = self
+        exchange.stream_id = stream_id = self._next
+        exchange.window = self._windows.initial
+        self._next = stream_id + 2
+        self._streams[stream_id] = exchange
+        block = self._block(exchange)
+        payload = exchange.notification.payload
+        if payload and len(payload) <= self._whole_body() and len(block) <= self._frame_limit:
+            # What nearly every push comes to.
+            exchange.sent = len(payload)
+            exchange.window -= len(payload)
+            self._windows.connection -= len(payload)
+            self._write(framing.request(stream_id, block, payload))
+        else:
+            flags = 0 if payload else framing.END_STREAM
+            self._write(framing.header_frames(stream_id, block, flags, self._frame_limit))
+            self._send_body(exchange)
+        if len(self._streams) == 1:
+            self._flush()  # the line was quiet: there is nobody to share a write with
+        if self._next > LAST_STREAM:
+            self.leave("StreamsUsedUp")
+
+    def _whole_body(self) -> int:
+        """Give the largest body that a new stream could send in one frame."""
+        return min(self._windows.initial, self._windows.connection, self._frame_limit)
+
+    def _block(self, exchange: Exchange) -> bytes:
+        wanted = exchange.notification
         if self.auth_provider is not None:
             exchange.authorization = self.auth_provider.get_header()
-        push_type, priority = wanted.push_type, wanted.priority
         block = self._encoder.block(
             wanted.device_token,
             wanted.notification_id,
             wanted.apns_topic or self.apns_topic,
-            None if push_type is None else push_type.value,
-            None if priority is None else str(priority),
+            None if wanted.push_type is None else wanted.push_type._value_,  # `value` takes its time
+            wanted.priority,
             exchange.authorization,
             wanted.expiration,
             wanted.collapse_key,
@@ -126,16 +152,7 @@ class Streams(asyncio.BufferedProtocol):
         if self._table_shrunk:  # section 4.3.1: the next block must say that it knows
             self._table_shrunk = False
             block = SIZE_UPDATE + block
-        self._next += 2
-        exchange.connection, exchange.stream_id = self, stream_id
-        exchange.window = self._windows.initial
-        self._streams[stream_id] = exchange
-        flags = 0 if wanted.payload else framing.END_STREAM
-        self._write(framing.header_frames(stream_id, block, flags, self._frame_limit))
-        if wanted.payload:
-            self._send_body(exchange)
-        if self._next > LAST_STREAM:
-            self.leave("StreamsUsedUp")
+        return block
 
     def drop(self, exchange: Exchange) -> None:
         """Nobody waits for this push any more: cancel its stream, touch no other."""

@@ -587,9 +587,9 @@ async def test_nothing_is_kept_of_a_push_that_has_its_answer(
         assert not connection._streams
         assert not connection._unfinished
         assert not connection._reset
-        assert not pool._line._deadlines
+        assert not pool._line._live
         assert not pool._line._waiting
-        assert len(connection._encoder._same) == 1
+        assert len(connection._encoder._around) == 1
         assert len(peer.links) == 1
 
 
