@@ -148,15 +148,17 @@ async def test_a_round_that_failed_shows_as_unhealthy_and_the_next_one_makes_up_
     escalator = Escalator(room.desk, room.clock)
     await put(room.store, incident(due_at=at(0)))
     room.transactions.failing["begin"] = [LOCKED, LOCKED]
-    async with running(escalator.run()) as task:
-        await room.clock.asleep(1)
-        assert not escalator.healthy
-        await pass_(room, 1)
-        assert not escalator.healthy
-        await pass_(room, 1)
-        assert escalator.healthy
-        assert await rings(room) == [(2, "alice-iphone")]
-        assert not task.done()
+    with structlog.testing.capture_logs() as logs:
+        async with running(escalator.run()) as task:
+            await room.clock.asleep(1)
+            assert not escalator.healthy
+            await pass_(room, 1)
+            assert not escalator.healthy
+            await pass_(room, 1)
+            assert escalator.healthy
+            assert await rings(room) == [(2, "alice-iphone")]
+            assert not task.done()
+    assert "the incidents cannot be advanced" in {line["event"] for line in logs}
 
 
 async def test_a_ledger_that_cannot_be_read_does_not_end_the_loop(
@@ -165,7 +167,7 @@ async def test_a_ledger_that_cannot_be_read_does_not_end_the_loop(
     async def broken(*_: Any) -> None:
         raise OSError("no such file")
 
-    with monkeypatch.context() as patch:
+    with structlog.testing.capture_logs(), monkeypatch.context() as patch:
         patch.setattr(room.store, "read", broken)
         async with running(escalator.run()) as task:
             await room.clock.asleep(1)

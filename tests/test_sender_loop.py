@@ -121,13 +121,17 @@ async def test_a_ledger_that_cannot_be_written_shows_as_unhealthy_and_the_page_g
 ) -> None:
     await sending.room.fire("DiskFull")
     sending.room.transactions.failing["begin"] = [LOCKED]
-    async with running(sending.sender.run()) as task:
-        await idle(sending)
-        assert not sending.sender.healthy
-        await idle(sending, 1)
-        assert sending.sender.healthy
-        assert fates(sending) == ["rang"]
-        assert not task.done()
+    with structlog.testing.capture_logs() as logs:
+        async with running(sending.sender.run()) as task:
+            await idle(sending)
+            assert not sending.sender.healthy
+            await idle(sending, 1)
+            assert sending.sender.healthy
+            assert fates(sending) == ["rang"]
+            assert not task.done()
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+        "the outbox cannot be worked on"
+    ]
 
 
 async def test_a_push_whose_settlement_could_not_be_committed_is_repeated_as_the_same_call(

@@ -126,6 +126,7 @@ class Store:
             changes = tuple(one.decide(tx.matching(one.scope), phones, now))
             tx.stage(changes)
             results.append((changes, bool(changes)))
+            await asyncio.sleep(0)  # a storm of decisions must not keep the connections to APNs waiting
         await tx.flush()
         return results
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -129,7 +129,7 @@ def episode(row: RowMapping) -> Episode:
 def page_row(page: Page, created_at: datetime, withdrawn: str | None = None) -> dict[str, Any]:
     """Give the columns of a page that enters the outbox, or that was withdrawn before it could."""
     return {
-        **asdict(page),
+        **{name: getattr(page, name) for name in _PAGE_FIELDS},
         "state": "settled" if withdrawn else "waiting",
         "withdrawn": withdrawn,
         "outcome": "withdrawn" if withdrawn else None,

@@ -33,6 +33,7 @@ class Stage:
         self._holders: dict[tuple[str, str], set[str]] = {}
         self.withdrawn: dict[str, str] = {}
         self.pages: dict[str, Page] = {}
+        self._pages_of: dict[str, list[str]] = {}
         self.dropped: dict[str, str] = {}
         self.events: list[tuple[str, Event]] = []
 
@@ -53,12 +54,17 @@ class Stage:
         if change.withdraw is not None:
             if incident.id in self._before:  # another has no pages in the ledger
                 self.withdrawn[incident.id] = change.withdraw
-            for page in self.pages.values():
-                if page.incident_id == incident.id:
-                    self.dropped.setdefault(page.id, change.withdraw)
-        self.pages.update((page.id, page) for page in change.pages)
+            for name in self._pages_of.get(incident.id, ()):
+                self.dropped.setdefault(name, change.withdraw)
+        self.put(change.pages)
         self.events += [(incident.id, event) for event in change.events]
         self._know(incident)
+
+    def put(self, pages: Iterable[Page]) -> None:
+        """Take pages that are to be written."""
+        for page in pages:
+            self.pages[page.id] = page
+            self._pages_of.setdefault(page.incident_id, []).append(page.id)
 
     def _know(self, incident: Incident) -> None:
         self._after[incident.id] = incident
@@ -94,4 +100,4 @@ class Stage:
     def written(self) -> None:
         """Start from what has been written."""
         self._before = dict(self._after)
-        self.withdrawn, self.pages, self.dropped, self.events = {}, {}, {}, []
+        self.withdrawn, self.pages, self._pages_of, self.dropped, self.events = {}, {}, {}, {}, []

@@ -71,9 +71,9 @@ class Tx:
 
     async def put(self, new: Iterable[Page]) -> None:
         """Put pages into the outbox that no decision made: those that stand in for another."""
-        for page in new:
-            self.changed = True
-            self._stage.pages[page.id] = page
+        new = tuple(new)
+        self.changed |= bool(new)
+        self._stage.put(new)
         await self.flush()
 
     async def flush(self) -> None:
@@ -81,8 +81,7 @@ class Tx:
         stage = self._stage
         await self._write_incidents(stage)
         await self._write_episodes(stage)
-        for incident_id, reason in stage.withdrawn.items():
-            await withdraw(self.connection, incident_id, reason, self.now)
+        await self._withdraw(stage)
         await self._write_pages(stage)
         if stage.events:
             lines = [
@@ -123,6 +122,18 @@ class Tx:
             ]
             await self.connection.execute(statement, keyed)
 
+    async def _withdraw(self, stage: Stage) -> None:
+        """Settle the pages that wait; mark those that are being sent, which settle when they come back."""
+        by_reason: dict[str, list[str]] = {}
+        for incident_id, reason in stage.withdrawn.items():
+            by_reason.setdefault(reason, []).append(incident_id)
+        for reason, ids in by_reason.items():
+            over = {"state": "settled", "outcome": "withdrawn", "reason": reason, "settled_at": self.now}
+            for chunk in _chunks(ids):
+                mine = update(pages).where(pages.c.incident_id.in_(chunk)).values(withdrawn=reason)
+                await self.connection.execute(mine.where(pages.c.state == "waiting").values(over))
+                await self.connection.execute(mine.where(pages.c.state == "sending"))
+
     async def _write_pages(self, stage: Stage) -> None:
         """Insert pages; a stand-in that is there already is the same page, for its id says so."""
         known: set[str] = set()
@@ -135,19 +146,6 @@ class Tx:
         ]
         if new:
             await self.connection.execute(pages.insert(), new)
-
-
-async def withdraw(connection: AsyncConnection, incident_id: str, reason: str, now: datetime) -> None:
-    """Settle the waiting pages of an incident; mark those being sent, which settle when they come back."""
-    mine = pages.c.incident_id == incident_id
-    await connection.execute(
-        update(pages)
-        .where(mine & (pages.c.state == "waiting"))
-        .values(state="settled", outcome="withdrawn", reason=reason, withdrawn=reason, settled_at=now)
-    )
-    await connection.execute(
-        update(pages).where(mine & (pages.c.state == "sending")).values(withdrawn=reason)
-    )
 
 
 async def load_incidents(connection: AsyncConnection, ids: Sequence[str]) -> tuple[Incident, ...]:

@@ -215,6 +215,22 @@ async def test_withdrawing_settles_the_pages_that_wait_and_marks_the_one_that_is
     }
 
 
+async def test_withdrawals_of_one_transaction_keep_each_its_own_reason(store: Store, look: Look) -> None:
+    reasons = {"One": "acknowledged", "Two": "resolved", "Three": "acknowledged"}
+    many = {name: incident(name) for name in reasons}
+    await put(store, *many.values(), pages=[page(one) for one in many.values()])
+    await asyncio.gather(
+        *(
+            store.update(
+                Scope(ids=(many[name].id,)), lambda found, *_, r=reason: [Change(found[0]).withdrawn(r)]
+            )
+            for name, reason in reasons.items()
+        )
+    )
+    told = {row["incident_id"]: row["reason"] for row in await look.rows(pages)}
+    assert told == {many[name].id: reason for name, reason in reasons.items()}
+
+
 async def test_a_page_that_stands_in_for_another_enters_the_outbox_once(store: Store, look: Look) -> None:
     stand_in = page(incident(), kind="fallback")
 
