@@ -139,8 +139,7 @@ class Bridge:
 
         async def stop() -> None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])  # raises nothing: what it died of is in the log
 
         stack.push_async_callback(stop)
 

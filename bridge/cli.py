@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import click
 
@@ -245,15 +246,13 @@ def incidents() -> None:
 @click.option("--all", "closed", is_flag=True, help="The closed ones too.")
 @_OUTPUT
 def incidents_list(bridge_url: str, token_file: Path | None, closed: bool, output: str) -> None:
-    """List the open incidents, newest first."""
-    found = _ask(bridge_url, token_file, "GET", f"/api/v1/incidents?all={'true' if closed else 'false'}")
-    if output == "json":
-        click.echo(_json(found))
-        return
-    for one in found["incidents"]:
-        click.echo(_line(one))
-    if not found["incidents"]:
-        click.echo("no incidents" if closed else "no open incidents")
+    """List the open incidents, newest first, at most 1,000."""
+    from bridge import listings
+
+    query = {"all": "true" if closed else "false", "limit": "1000"}
+    found = _ask(bridge_url, token_file, "GET", "/api/v1/incidents", query)
+    text = _json(found) if output == "json" else "\n".join(listings.incidents(found, closed=closed))
+    click.echo(text)
 
 
 @incidents.command("show")
@@ -263,8 +262,10 @@ def incidents_list(bridge_url: str, token_file: Path | None, closed: bool, outpu
 @click.argument("incident")
 def incidents_show(bridge_url: str, token_file: Path | None, output: str, incident: str) -> None:
     """Tell one incident's whole story: its alerts, pages, calls and timeline."""
-    found = _ask(bridge_url, token_file, "GET", f"/api/v1/incidents/{incident}")
-    click.echo(_json(found) if output == "json" else "\n".join(_story(found)))
+    from bridge import listings
+
+    found = _ask(bridge_url, token_file, "GET", f"/api/v1/incidents/{quote(incident, safe='')}")
+    click.echo(_json(found) if output == "json" else "\n".join(listings.story(found)))
 
 
 @incidents.command("ack")
@@ -275,9 +276,11 @@ def incidents_show(bridge_url: str, token_file: Path | None, output: str, incide
 @click.argument("incident")
 def incidents_ack(bridge_url: str, token_file: Path | None, by: str, output: str, incident: str) -> None:
     """Acknowledge an incident: every phone stops ringing for it."""
-    query = {"by": by} if by else {}
-    found = _ask(bridge_url, token_file, "POST", f"/api/v1/incidents/{incident}/acknowledge", query)
-    click.echo(_json(found) if output == "json" else _line(found))
+    from bridge import listings
+
+    path = f"/api/v1/incidents/{quote(incident, safe='')}/acknowledge"
+    found = _ask(bridge_url, token_file, "POST", path, {"by": by} if by else {})
+    click.echo(_json(found) if output == "json" else listings.line(found))
 
 
 def _ask(
@@ -289,37 +292,6 @@ def _ask(
         return asyncio.run(Client(url, token_file).ask(method, path, query or {}))
     except ClientError as error:
         raise click.ClickException(str(error)) from None
-
-
-def _line(one: dict[str, Any]) -> str:
-    who = f" by {one['acknowledged_by']}" if one["acknowledged_by"] else ""
-    who = f" (acknowledged{who})" if who and one["state"] == "resolved" else who
-    more = f" and {one['truncated_alerts']} not shown" if one["truncated_alerts"] else ""
-    unanswered = " UNANSWERED" if one["unanswered_at"] and one["state"] == "triggered" else ""
-    return (
-        f"{one['id']}  {one['state']}{who}{unanswered}  {one['title'] or '(no name)'}  "
-        f"{one['alerts_firing']} firing{more}  receiver={one['receiver']} source={one['source']}  "
-        f"since {one['opened_at'][:19]}Z"
-    )
-
-
-def _story(one: dict[str, Any]) -> list[str]:
-    lines = [_line(one), "", "alerts:"]
-    for alert in one["episodes"]:
-        labels = " ".join(f"{name}={value!r}" for name, value in sorted(alert["labels"].items()))
-        lines.append(f"  {alert['status']:9} {alert['starts_at'][:19]}Z  {labels}")
-    lines += ["", "pages:"]
-    for page in one["pages"]:
-        end = page["outcome"] or page["state"]
-        reason = f" ({page['reason']})" if page["reason"] else ""
-        lines.append(
-            f"  {page['due_at'][:19]}Z  step {page['step']} ring {page['ring']}  "
-            f"{page['kind']} -> {page['target']}: "
-            f"{end}{reason}, {page['attempt']} attempt{'' if page['attempt'] == 1 else 's'}"
-        )
-    lines += ["", "timeline:"]
-    lines += [f"  {event['at'][:23]}Z  {event['kind']}: {event['text']}" for event in one["timeline"]]
-    return lines
 
 
 def _json(value: Any) -> str:

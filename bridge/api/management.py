@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from typing import Final
 
 from aiohttp import web
 
@@ -13,7 +15,8 @@ from bridge.store import queries
 from bridge.texts import one_line
 from bridge.web import identity
 
-_LIMIT = 1000
+_LIMIT: Final = 1000
+_NUMBER: Final = re.compile("[1-9][0-9]{0,8}")
 
 
 class Management:
@@ -32,13 +35,13 @@ class Management:
 
     async def list(self, request: web.Request) -> web.Response:
         """List the open incidents, newest first; ?all=true: the closed ones too; ?limit=N, at most 1,000."""
-        try:
-            limit = min(int(request.query.get("limit", "100")), _LIMIT)
-        except ValueError:
-            return problem(400, "limit is not a number")
+        text = request.query.get("limit", "100")
+        if not _NUMBER.fullmatch(text):
+            return problem(400, "limit is not a number from 1 on")
+        limit = min(int(text), _LIMIT)
         closed = request.query.get("all", "false") == "true"
-        query = partial(queries.list_incidents, closed=closed, limit=limit)
-        return answer({"incidents": await self._desk.store.read(query)})
+        found = await self._desk.store.read(partial(queries.list_incidents, closed=closed, limit=limit + 1))
+        return answer({"incidents": found[:limit], "more": len(found) > limit})
 
     async def show(self, request: web.Request) -> web.Response:
         """Tell one incident's whole story."""

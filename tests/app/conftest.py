@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,13 +11,17 @@ from appworld import World
 
 @pytest.fixture(autouse=True)
 def _plain_logs() -> Iterator[None]:
-    """Short lines on stdout: structlog's own way to show an exception takes seconds."""
+    """Short lines on stderr: structlog's own way to show an exception takes seconds.
+
+    On this very stderr, for a command that is run in a thread takes its own for a while.
+    """
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
-        ]
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     yield
     structlog.reset_defaults()
