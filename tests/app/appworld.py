@@ -62,9 +62,9 @@ class World:
     are those of `bridge.app.Options`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, begins: datetime = NOW) -> None:
         self.folder = folder
-        self.clock = MovedClock()
+        self.clock = MovedClock(begins)
         self.sim = Simulator(phones=["alice", "bob"], clock=self.clock.now, receipt_retry=())
         self.config_file = folder / "config.yaml"
         self.config: dict[str, Any] = {}

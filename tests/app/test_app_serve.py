@@ -1,0 +1,252 @@
+"""`pushkit-bridge serve`: how it starts, is told things by signals, stops, and says why it does not start."""
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from appworld import World, until
+from click.testing import CliRunner, Result
+
+from bridge.app import Options, serve_until_signalled
+from bridge.children import Child, child
+from bridge.cli import main
+from bridge.escalator import Escalator
+from bridge.simulator.agenda import wall_clock
+
+FREE = ("--web.listen-address=127.0.0.1:0", "--phone.listen-address=127.0.0.1:0")
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[World]:
+    """As elsewhere, but in the present: `serve` has a clock of its own."""
+    async with World(tmp_path, wall_clock()) as world:
+        world.write()
+        yield world
+
+
+class Served:
+    """A bridge in a process of its own."""
+
+    def __init__(self, running: Child) -> None:
+        self.running = running
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.running.log.read_text().splitlines()]
+
+    async def said(self, event: str) -> dict[str, Any]:
+        """Wait for a line of its log."""
+
+        def there() -> bool:
+            self.running.check()
+            return any(line["event"] == event for line in self.lines())
+
+        await until(there, f"it did not say {event!r}")
+        return next(line for line in self.lines() if line["event"] == event)
+
+    async def url(self) -> str:
+        found: str = (await self.said("started"))["web"][0]
+        return found
+
+
+@asynccontextmanager
+async def served(world: World) -> AsyncIterator[Served]:
+    command = (sys.executable, "-P", "-m", "bridge.cli", "serve", f"--config.file={world.config_file}", *FREE)
+    async with child("bridge", command, world.folder) as running:
+        yield Served(running)
+
+
+# --- a life -----------------------------------------------------------------------------------
+
+
+async def test_it_rings_a_phone_and_ends_with_0_when_it_is_asked_to_stop(stage: World) -> None:
+    async with served(stage) as bridge:
+        url = await bridge.url()
+        assert (await stage.ask("POST", f"{url}/webhook", stage.message(stage.alert()))).status == 200
+        await stage.alice.wait_for_call(30)
+        assert (await stage.alice.wait_for_receipt(30)).status == 200
+        assert await bridge.running.stop() == 0
+        assert [line["event"] for line in bridge.lines()][-1] == "stopping"
+
+
+async def test_a_hangup_reloads_and_a_bad_file_changes_nothing(stage: World) -> None:
+    async with served(stage) as bridge:
+        url = await bridge.url()
+        stage.config["receivers"] = [{"name": "platform", "escalation": [stage.step("second")]}]
+        stage.write()
+        bridge.running.process.send_signal(signal.SIGHUP)
+        await bridge.said("configuration reloaded")
+        stage.config_file.write_text("quiet_gap: soon\n")
+        bridge.running.process.send_signal(signal.SIGHUP)
+        assert any(
+            "quiet_gap" in one for one in (await bridge.said("configuration not reloaded"))["problems"]
+        )
+        assert (await stage.ask("POST", f"{url}/webhook", stage.message(stage.alert()))).status == 200
+        await stage.bob.wait_for_call(30)
+        assert stage.alice.calls.items == []
+        assert await bridge.running.stop(signal.SIGINT) == 0
+
+
+async def test_a_disk_that_is_full_answers_503_until_it_is_not(stage: World) -> None:
+    """The system refuses to let the ledger's log grow, as a full disk does."""
+    body = stage.message(*(stage.alert(instance=f"i{number}", filler="x" * 1000) for number in range(500)))
+    async with served(stage) as bridge:
+        url = await bridge.url()
+        pid = bridge.running.process.pid
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        # Room for the program's output, which the limit is for too, and too little for the body.
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (len(body) // 2, most))
+        answer = await stage.ask("POST", f"{url}/webhook", body)
+        assert answer.status == 503
+        assert answer.json["error"]
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+        assert (await stage.ask("POST", f"{url}/webhook", body)).status == 200
+        await stage.alice.wait_for_call(30)
+        assert (await stage.ask("GET", f"{url}/-/ready")).status == 200
+        assert await bridge.running.stop() == 0
+
+
+# --- in this process --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _logs() -> Iterator[None]:
+    """`serve` sets the log up for the whole process: afterwards all is as before."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("_logs")
+async def test_a_loop_that_dies_ends_the_program_so_that_somebody_notices(
+    stage: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: Escalator) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Escalator, "run", broken)
+    died = await serve_until_signalled(Options(stage.config_file, ("127.0.0.1:0",), None, "127.0.0.1:0"))
+    assert died
+
+
+async def test_a_signal_ends_it_as_asked(stage: World) -> None:
+    serving = asyncio.create_task(
+        serve_until_signalled(Options(stage.config_file, ("127.0.0.1:0",), None, "127.0.0.1:0"))
+    )
+    loop = asyncio.get_running_loop()
+    await until(lambda: loop._signal_handlers.get(signal.SIGHUP) is not None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await serving is False
+
+
+# --- what keeps it from starting --------------------------------------------------------------
+
+
+def serve(world: World, *flags: str) -> Result:
+    return CliRunner().invoke(main, ["serve", f"--config.file={world.config_file}", *FREE, *flags])
+
+
+def port_in_use(world: World) -> tuple[str, ...]:
+    return (f"--web.listen-address={world.sim.url.removeprefix('https://')}",)
+
+
+def phone_port_in_use(world: World) -> tuple[str, ...]:
+    return (f"--phone.listen-address={world.sim.url.removeprefix('https://')}",)
+
+
+def no_configuration(world: World) -> tuple[str, ...]:
+    world.config_file.unlink()
+    return ()
+
+
+def bad_configuration(world: World) -> tuple[str, ...]:
+    world.config_file.write_text("quiet_gap: soon\nrecievers: []\n")
+    return ()
+
+
+def no_web_configuration(world: World) -> tuple[str, ...]:
+    return (f"--web.config.file={world.folder / 'none.yaml'}",)
+
+
+def bad_address(_: World) -> tuple[str, ...]:
+    return ("--web.listen-address=9095",)
+
+
+def no_folder(world: World) -> tuple[str, ...]:
+    world.config["storage"] = {"url": f"sqlite:///{world.folder}/none/bridge.db"}
+    world.write()
+    return ()
+
+
+def not_a_ledger(world: World) -> tuple[str, ...]:
+    (world.folder / "bridge.db").write_bytes(b"this is no database, but some other file of somebody" * 100)
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        (port_in_use, "address already in use"),
+        (phone_port_in_use, "address already in use"),
+        (no_configuration, "config.yaml"),
+        (bad_configuration, "recievers: unknown key"),
+        (no_web_configuration, "none.yaml"),
+        (bad_address, 'did you mean ":9095"'),
+        (no_folder, "the folder must exist"),
+        (not_a_ledger, "cannot open the ledger"),
+    ],
+)
+@pytest.mark.usefixtures("_logs")
+async def test_what_keeps_it_from_starting_is_said_in_a_sentence(
+    stage: World, breaks: Callable[[World], tuple[str, ...]], says: str
+) -> None:
+    flags = breaks(stage)
+    result = await asyncio.to_thread(serve, stage, *flags)
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.usefixtures("_logs")
+async def test_a_second_bridge_on_the_same_ledger_is_told_who_has_it(stage: World) -> None:
+    """Rule 11: a lock on the file keeps it out, with a clear error; when the first has ended it may start."""
+    async with served(stage) as first:
+        await first.url()
+        result = await asyncio.to_thread(serve, stage)
+        assert result.exit_code == 1
+        assert "in use by another bridge" in result.stderr
+        await first.running.stop(signal.SIGKILL)
+    async with served(stage) as second:
+        await second.url()
+
+
+@pytest.mark.usefixtures("_logs")
+async def test_a_start_that_failed_leaves_nothing_behind(stage: World) -> None:
+    """Its ports are free again, and its ledger can be opened."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = (f"--phone.listen-address=127.0.0.1:{port}", *port_in_use(stage))
+    assert (await asyncio.to_thread(serve, stage, *flags)).exit_code == 1
+    with socket.socket() as again:
+        again.bind(("127.0.0.1", port))
+    await stage.start()
+    assert (await stage.get("/-/ready")).status == 200
+
+
+def test_serve_asks_for_its_configuration(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["serve"])
+    assert (result.exit_code, "--config.file" in result.stderr) == (2, True)
