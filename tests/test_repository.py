@@ -314,3 +314,19 @@ def test_no_file_names_a_package_registry() -> None:
     for path in tracked():
         text = path.read_bytes().decode(errors="replace")
         assert not [host for host in hosts if host in text], path
+
+
+def tests_by_rule() -> dict[int, list[str]]:
+    """The tests whose name or docstring names a rule of the design ("rule 5"), by its number."""
+    found: dict[int, list[str]] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                text = f"{node.name} {ast.get_docstring(node) or ''}"
+                for number in re.findall(r"rule[ _](\d+)", text, re.IGNORECASE):
+                    found.setdefault(int(number), []).append(node.name)
+    return found
+
+
+def test_each_rule_of_the_design_is_named_by_a_test() -> None:
+    assert sorted(tests_by_rule()) == list(range(1, 13))
