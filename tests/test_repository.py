@@ -316,7 +316,7 @@ def test_no_file_names_a_package_registry() -> None:
         assert not [host for host in hosts if host in text], path
 
 
-def tests_by_rule() -> dict[int, list[str]]:
+def rules_named() -> dict[int, list[str]]:
     """The tests whose name or docstring names a rule of the design ("rule 5"), by its number."""
     found: dict[int, list[str]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
@@ -329,4 +329,4 @@ def tests_by_rule() -> dict[int, list[str]]:
 
 
 def test_each_rule_of_the_design_is_named_by_a_test() -> None:
-    assert sorted(tests_by_rule()) == list(range(1, 13))
+    assert sorted(rules_named()) == list(range(1, 13))
