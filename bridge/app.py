@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bridge import keeper
 from bridge.api.answers import errors
+from bridge.api.devices import Devices
 from bridge.api.management import Management
 from bridge.api.operations import Operations
 from bridge.api.phone import PhoneApi, receipt_token
@@ -157,7 +158,9 @@ class Bridge:
         self.web_config.on_reload = lambda error: self.metrics.web_reload_ok.set(error is None)
         self.metrics.web_reload_ok.set(1)
         operations = Operations(self.metrics, self.unready, self.reload, self._observe)
-        app.add_routes([*Webhook(self.desk).routes(), *operations.routes(), *Management(self.desk).routes()])
+        devices = Devices(self.desk, lambda: self.options.phone_external_url or self.bound.phone)
+        rooms = (Webhook(self.desk), operations, Management(self.desk), devices)
+        app.add_routes([route for room in rooms for route in room.routes()])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -170,7 +173,9 @@ class Bridge:
 
     async def _phone_listener(self, stack: AsyncExitStack, key: bytes) -> web.AppRunner:
         app = web.Application(middlewares=[errors])
-        app.add_routes(PhoneApi(self.desk, key).routes())
+        api = PhoneApi(self.desk, key)
+        api.set_up(app)
+        self.store.on_change.append(api.streams.wake)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -238,6 +243,9 @@ class Bridge:
         metrics.troubled.clear()
         for name, reason in stats.troubled.items():
             metrics.troubled.labels(name, reason).set(1)
+        metrics.doubtful.clear()
+        for name, calls in stats.doubtful.items():
+            metrics.doubtful.labels(name).set(calls)
         metrics.connections.set(self.transport.open_connections)
         metrics.apns_usable.set(self.transport.usable and not self.sender.misconfigured)
         metrics.token_age.set(self.transport.token_age(time.time()) or 0)
@@ -285,10 +293,13 @@ class Bridge:
     async def _sync_devices(self, settings: Settings) -> None:
         wanted = [device(settings, name) for name in settings.devices]
 
-        async def job(tx: Tx) -> None:
-            await devices.sync(tx.connection, wanted, tx.now)
+        async def job(tx: Tx) -> tuple[str, ...]:
+            return await devices.sync(tx.connection, wanted, tx.now)
 
-        await self.store.write(job)
+        for name in await self.store.write(job):
+            log.warning(
+                "device not taken from the configuration: a phone enrolled under its name", device=name
+            )
 
     async def _connect_ahead(self) -> None:
         """Connect to APNs before the first page needs it; one that does not answer holds up nothing."""

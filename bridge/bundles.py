@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import Final, Literal, TypeAlias, get_args
 
-from bridge.incidents import QUIET, Page, PageKind, stable_id
+from bridge.incidents import QUIET, Incident, Page, PageKind, State, stable_id
 from bridge.pushes import PushKind
 
 
@@ -157,3 +158,41 @@ def _new_call(device: str, lines: tuple[Line, ...], now: datetime) -> Bundle:
         expires_at=now + timedelta(seconds=lasts),
     )
     return Bundle(lines, call)
+
+
+CallEnd: TypeAlias = Literal["acknowledged", "withdrawn", "expired", "resolved"]
+
+
+def over(
+    call: Call, incidents: Mapping[str, Incident], series: Mapping[str, int]
+) -> tuple[CallEnd, str] | None:
+    """Say why nobody needs to answer a call any more, and in words for its person; None while somebody must.
+
+    `incidents` and the `series` in which they rang are by id. News alone ends no call: its own ring
+    follows, and until then this one still calls for help.
+    """
+    ends = [_end(incidents.get(name), revision, series.get(name)) for name, revision in call.carries]
+    reasons = [end for end in ends if end is not None]
+    if len(reasons) < len(ends):
+        return None
+    return min(reasons, key=lambda end: _ENDS.index(end[0]), default=None)
+
+
+_ENDS: Final[tuple[CallEnd, ...]] = get_args(CallEnd)
+
+
+def _end(incident: Incident | None, revision: int, series: int | None) -> tuple[CallEnd, str] | None:
+    if incident is None:
+        return "withdrawn", "its record is gone"
+    if incident.state is State.ACKNOWLEDGED:
+        return "acknowledged", f"answered by {incident.acknowledged_by}"
+    if incident.state is State.RESOLVED:
+        expired = incident.resolution == "expired"
+        return (
+            ("expired", "expired: Alertmanager no longer mentions it")
+            if expired
+            else ("resolved", "resolved")
+        )
+    if incident.revision == revision and incident.series != series:
+        return "withdrawn", "handed on, or silenced"
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -79,6 +79,22 @@ def reach(
             found.update((phone.name, phone) for phone in by_owner.get(owner, []))
         found.update((name, by_name[name]) for name in members.devices if name in by_name)
     return tuple(found.values())
+
+
+def receivers_of(
+    owner: str, devices: Collection[str], receivers: Iterable[Receiver], directory: Mapping[str, DeviceGroup]
+) -> frozenset[str]:
+    """Name the receivers of which some step can ring this person, whoever carries the phone now."""
+    groups = {
+        group.name
+        for group in directory.values()
+        if owner in group.owners or not set(devices).isdisjoint(group.devices)
+    }
+    return frozenset(
+        receiver.name
+        for receiver in receivers
+        if any(not groups.isdisjoint(step.device_groups) for step in receiver.steps)
+    )
 
 
 def describe(receiver: Receiver, on_call: OnCall, now: datetime) -> Iterator[str]:

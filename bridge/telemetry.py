@@ -85,6 +85,11 @@ class Metrics:
         self.troubled = self._gauge(
             "device_trouble", "1 for each device with a token set aside.", "device", "reason"
         )
+        self.doubtful = self._gauge(
+            "device_doubtful",
+            "For each phone that accepts and never says that it rang: its silent calls in a row.",
+            "device",
+        )
         self.token_age = self._gauge("apns_provider_token_age_seconds", "Age of the APNs provider token.")
         self.connections = self._gauge("apns_connections", "Open connections to APNs.")
         self.apns_usable = self._gauge("apns_usable", "1 if APNs can be reached and accepts our credentials.")

@@ -100,6 +100,11 @@ class Settings:
         """Give the receiver of this name; one that a reload took away falls to the root route's."""
         return self.receivers.get(name) or self.receivers[self.route.receiver]
 
+    def receivers_of(self, owner: str) -> frozenset[str]:
+        """Name the receivers of which some step can ring this person."""
+        devices = {device.name for device in self.devices.values() if device.owner == owner}
+        return oncall.receivers_of(owner, devices, self.receivers.values(), self.groups)
+
     def on_call(self, phones: Iterable[oncall.Phone]) -> oncall.OnCall:
         """Make the answer to who carries the phone, for these phones in their present state."""
         return oncall.OnCall(self.groups, tuple(phones))

@@ -30,11 +30,13 @@ class Device:
         return self.voip_token if push == "voip" else self.alert_token
 
 
-async def sync(connection: AsyncConnection, wanted: Iterable[Device], now: datetime) -> None:
+async def sync(connection: AsyncConnection, wanted: Iterable[Device], now: datetime) -> tuple[str, ...]:
     """Make the ledger's devices those of the configuration; a token that changed is trusted anew.
 
-    A device that is gone is marked, not deleted: its pages and calls still name it.
+    A device that is gone is marked, not deleted: its pages and calls still name it. Gives the names that
+    a phone which enrolled has already: it keeps its own tokens, and the configuration's are not used.
     """
+    enrolled = set((await connection.execute(select(devices.c.name).where(devices.c.enrolled))).scalars())
     known = {
         row["name"]: row
         for row in (await connection.execute(select(devices).where(devices.c.enrolled.is_(False)))).mappings()
@@ -42,6 +44,8 @@ async def sync(connection: AsyncConnection, wanted: Iterable[Device], now: datet
     names = set()
     for device in wanted:
         names.add(device.name)
+        if device.name in enrolled:
+            continue
         row = {
             "owner": device.owner,
             "topic": device.topic,
@@ -67,6 +71,7 @@ async def sync(connection: AsyncConnection, wanted: Iterable[Device], now: datet
         .where(devices.c.name.in_(gone) & devices.c.removed_at.is_(None))
         .values(removed_at=now)
     )
+    return tuple(sorted(names & enrolled))
 
 
 def _token(push: PushKind, device: Device, now: datetime) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bridge.store.devices import DOUBTFUL
 from bridge.store.tables import (
     OPEN_INCIDENT,
     OPEN_PAGE,
@@ -39,6 +40,7 @@ class Stats:
     oldest: datetime | None
     overdue: int
     troubled: Mapping[str, str]
+    doubtful: Mapping[str, int]
 
 
 async def stats(connection: AsyncConnection, now: datetime) -> Stats:
@@ -60,6 +62,11 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
             & (devices.c.voip_trouble.is_not(None) | devices.c.alert_trouble.is_not(None))
         )
     )
+    doubtful = await connection.execute(
+        select(devices.c.name, devices.c.silent_calls).where(
+            devices.c.removed_at.is_(None) & (devices.c.silent_calls >= DOUBTFUL)
+        )
+    )
     return Stats(
         pages={"waiting": 0, "sending": 0} | _counts(by_state),
         incidents={"triggered": 0, "acknowledged": 0} | _counts(by_incident),
@@ -67,6 +74,7 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
         oldest=oldest,
         overdue=(await connection.execute(select(func.count()).where(late))).scalar_one(),
         troubled=_counts(trouble),
+        doubtful=_counts(doubtful),
     )
 
 

@@ -1,0 +1,83 @@
+"""The management API behind `pushkit-bridge devices`: list, enrol, revoke."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+import msgspec
+from aiohttp import web
+from yarl import URL
+
+from bridge.api.answers import answer, problem
+from bridge.api.phone import telling
+from bridge.desk import Desk
+from bridge.store import Tx, enrolment
+from bridge.texts import NAME, one_line
+
+
+class Devices:
+    """Phones for operators. `phone_url` is where phones reach the bridge."""
+
+    def __init__(self, desk: Desk, phone_url: Callable[[], str]) -> None:
+        self._desk = desk
+        self._phone_url = phone_url
+
+    def routes(self) -> list[web.RouteDef]:
+        """Give the routes."""
+        return [
+            web.get("/api/v1/devices", self.list),
+            web.post("/api/v1/enrolments", self.enrol),
+            web.delete("/api/v1/devices/{name}", self.revoke),
+        ]
+
+    async def list(self, _: web.Request) -> web.Response:
+        """List every device, and what keeps it from ringing tonight. No token is shown."""
+        rows = await self._desk.store.read(enrolment.list_devices)
+        return answer({"devices": [msgspec.to_builtins(telling.device(row)) for row in rows]})
+
+    async def enrol(self, request: web.Request) -> web.Response:
+        """Make a one-time code: ?owner=NAME, and ?device=NAME if the phone is not to choose its own."""
+        owner, device = request.query.get("owner", ""), request.query.get("device")
+        people = self._desk.settings.people
+        if owner not in people:
+            close = difflib.get_close_matches(owner, people, n=1)
+            hint = f"did you mean {close[0]}?" if close else "add them under people: in the configuration"
+            return problem(404, f"there is nobody named {owner[:100]!r}", hint)
+        if device is not None and (not device or one_line(device, NAME) != device):
+            return problem(400, f"a device's name is one line of at most {NAME} bytes")
+
+        async def job(tx: Tx) -> enrolment.Code | None:
+            if device is not None and not await enrolment.reusable(tx.connection, device, owner):
+                return None
+            return await enrolment.make_code(tx.connection, owner, device, tx.now)
+
+        code = await self._desk.store.write(job)
+        if code is None:
+            return problem(
+                409, f"{device} is the name of another device", "choose another, or leave it to the phone"
+            )
+        url = self._phone_url()
+        link = URL.build(scheme="pushkit-bridge", host="enrol", query={"url": url, "code": code.text})
+        return answer(
+            {
+                "owner": owner,
+                "device": device,
+                "code": code.text,
+                "url": url,
+                "link": str(link),
+                "expires_at": code.expires_at,
+            },
+            201,
+        )
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        """Let an enrolled device go: its credential and its tokens are worth nothing any more."""
+        name = request.match_info["name"]
+        if not await self._desk.store.write(lambda tx: enrolment.revoke(tx.connection, name, tx.now)):
+            return problem(
+                404,
+                f"no device {name[:100]!r} has enrolled",
+                "one that the configuration names is taken away there",
+            )
+        return answer({"revoked": name})

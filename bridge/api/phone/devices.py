@@ -1,0 +1,136 @@
+"""A phone enrols, says which tokens it has, and asks how the bridge sees it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aiohttp import web
+
+from bridge.api.answers import problem
+from bridge.api.phone import shapes, telling
+from bridge.api.phone.operations import Answer, Asked, Door, Operation, slow_down
+from bridge.desk import Desk
+from bridge.pushes import PushKind
+from bridge.store import Tx, enrolment
+from bridge.store.enrolment import Tokens
+from bridge.texts import NAME, one_line
+
+
+class Devices:
+    """The operations of enrolment and registration."""
+
+    def __init__(self, desk: Desk, door: Door) -> None:
+        self._desk = desk
+        self._attempts = door.attempts
+
+    def operations(self) -> list[Operation]:
+        """Give the operations."""
+        here = "/api/v1/device"
+        return [
+            Operation(
+                "enrol",
+                "POST",
+                "/api/v1/enrol",
+                self.enrol,
+                "Exchange a one-time code for a credential",
+                shapes.Enrolled,
+                body=shapes.Enrol,
+                status=201,
+                access="open",
+                refusals=(400, 413, 429),
+            ),
+            Operation("showDevice", "GET", here, self.show, "Show this device", shapes.Device),
+            Operation(
+                "leave",
+                "DELETE",
+                here,
+                self.leave,
+                "Sign off: the credential and the tokens are forgotten",
+                "",
+            ),
+            Operation(
+                "putTokens",
+                "PUT",
+                f"{here}/tokens",
+                self.put_tokens,
+                "Register push tokens, as PushKit's didUpdate gave them",
+                shapes.Device,
+                body=shapes.PutTokens,
+                refusals=(400, 413),
+            ),
+            Operation(
+                "dropToken",
+                "DELETE",
+                f"{here}/tokens/{{kind}}",
+                self.drop_token,
+                "Forget a token, as PushKit's didInvalidatePushToken says: voip or alert",
+                shapes.Device,
+                refusals=(404,),
+            ),
+        ]
+
+    async def enrol(self, asked: Asked) -> Answer:
+        """Exchange a code. A wrong one, a used one and an old one get the same answer."""
+        body: shapes.Enrol = asked.body
+        now, address = self._desk.clock.now(), asked.request.remote or ""
+        if seconds := self._attempts.wait(address, now):
+            return slow_down(seconds)
+        wish = one_line(body.name, NAME) if body.name else None
+        said = Tokens(app_version=body.app_version, os_version=body.os_version)
+
+        async def job(tx: Tx) -> tuple[enrolment.Enrolled, str] | None:
+            done = await enrolment.enrol(tx.connection, body.code, wish, tx.now)
+            if done is not None:
+                await enrolment.put_tokens(tx.connection, done[0].name, said, tx.now)
+            return done
+
+        done = await self._desk.store.write(job)
+        if done is None:
+            self._attempts.failed(address, now)
+            hint = "codes work once, for ten minutes: pushkit-bridge devices enroll makes another"
+            return problem(400, "this code is not valid", hint)
+        device, credential = done
+        return shapes.Enrolled(device.name, device.owner, credential)
+
+    async def show(self, asked: Asked) -> Answer:
+        """Show the device."""
+        return await self._shown(asked)
+
+    async def leave(self, asked: Asked) -> Answer:
+        """Let the device go."""
+        await self._desk.store.write(lambda tx: enrolment.revoke(tx.connection, asked.sender.name, tx.now))
+        return web.Response(status=204)
+
+    async def put_tokens(self, asked: Asked) -> Answer:
+        """Take the tokens. What the phone does not say of its app is as under apns in the configuration."""
+        body: shapes.PutTokens = asked.body
+        apns = self._desk.settings.apns
+        new = Tokens(
+            voip_token=body.voip_token and body.voip_token.lower(),
+            alert_token=body.alert_token and body.alert_token.lower(),
+            environment=body.environment,
+            bundle_id=body.bundle_id,
+            app_version=body.app_version,
+            os_version=body.os_version,
+        )
+
+        async def job(tx: Tx) -> None:
+            await enrolment.put_tokens(tx.connection, asked.sender.name, new, tx.now)
+            await enrolment.complete(tx.connection, asked.sender.name, apns.environment, apns.topic)
+            tx.changed = True  # a step that waits for somebody to ring may go on
+
+        await self._desk.store.write(job)
+        return await self._shown(asked)
+
+    async def drop_token(self, asked: Asked) -> Answer:
+        """Forget one token."""
+        kinds: dict[str, PushKind] = {"voip": "voip", "alert": "alert"}
+        kind = kinds.get(asked.part("kind"))
+        if kind is None:
+            return problem(404, "there are two kinds of tokens: voip and alert")
+        await self._desk.store.write(lambda tx: enrolment.drop_token(tx.connection, asked.sender.name, kind))
+        return await self._shown(asked)
+
+    async def _shown(self, asked: Asked) -> Answer:
+        found = await self._desk.store.read(partial(enrolment.list_devices, only=asked.sender.name))
+        return telling.device(found[0]) if found else problem(404, "this device was revoked just now")

@@ -1,0 +1,166 @@
+"""One form for every request of a phone: who asks, what for, what comes back.
+
+The routes and the OpenAPI document are made from the same Operations, so neither can say what the
+other does not do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from aiohttp import web
+
+from bridge.api.answers import TooLarge, problem, read_body
+from bridge.desk import Desk
+from bridge.store.enrolment import Enrolled, by_credential
+
+BODY_LIMIT: Final = 64 * 1024
+"""Bytes; the longest honest body is a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was let in. `device` is who asks, None where nobody needs to say; `body` is decoded."""
+
+    request: web.Request
+    device: Enrolled | None
+    body: Any
+
+    @property
+    def sender(self) -> Enrolled:
+        """Who asks, where the operation demands a credential."""
+        if self.device is None:
+            raise RuntimeError("this operation is open to all")
+        return self.device
+
+    def part(self, name: str) -> str:
+        """Give a part of the path."""
+        return self.request.match_info[name]
+
+
+Answer: TypeAlias = msgspec.Struct | web.StreamResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path. `body` and `answers` are shapes; `refusals` are the statuses beside the usual.
+
+    `access`: "credential" of an enrolled device, "receipt" (the same, or the call's own token), or
+    "open". `query` names parameters and their JSON Schema.
+    """
+
+    name: str
+    method: str
+    path: str
+    handler: Callable[[Asked], Awaitable[Answer]]
+    summary: str
+    answers: type[msgspec.Struct] | str
+    body: type[msgspec.Struct] | None = None
+    status: int = 200
+    access: str = "credential"
+    refusals: tuple[int, ...] = ()
+    query: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+
+class Attempts:
+    """Counts failures to show a code or a credential; too many from one address, or in all, must wait.
+
+    60 bits cannot be guessed at this pace: ten minutes allow some thousand tries.
+    """
+
+    each: Final = 20
+    all: Final = 200
+    span: Final = timedelta(minutes=1)
+
+    def __init__(self) -> None:
+        self._failed: deque[tuple[datetime, str]] = deque(maxlen=self.all)
+
+    def wait(self, address: str, now: datetime) -> int:
+        """Give the seconds after which this address may try again; 0: now."""
+        while self._failed and self._failed[0][0] <= now - self.span:
+            self._failed.popleft()
+        mine = [at for at, whose in self._failed if whose == address]
+        if len(mine) < self.each and len(self._failed) < self.all:
+            return 0
+        first = mine[0] if len(mine) >= self.each else self._failed[0][0]
+        return int((first + self.span - now).total_seconds()) + 1
+
+    def failed(self, address: str, now: datetime) -> None:
+        """Count one."""
+        self._failed.append((now, address))
+
+
+class Door:
+    """Lets requests in: checks credentials, decodes bodies, encodes answers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.attempts = Attempts()
+
+    def route(self, operation: Operation) -> web.RouteDef:
+        """Make the route of an operation."""
+        return web.route(operation.method, operation.path, partial(self._serve, operation))
+
+    async def _serve(self, operation: Operation, request: web.Request) -> web.StreamResponse:
+        device: Enrolled | None = None
+        if operation.access == "credential":
+            found = await self.device(request)
+            if isinstance(found, web.Response):
+                return found
+            device = found
+        body = None
+        if operation.body is not None:
+            body = await _decode(request, operation.body)
+            if isinstance(body, web.Response):
+                return body
+        done = await operation.handler(Asked(request, device, body))
+        return done if isinstance(done, web.StreamResponse) else _encode(done, operation.status)
+
+    async def device(self, request: web.Request) -> Enrolled | web.Response:
+        """Find who asks by their credential, or say no."""
+        scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not credential.strip():
+            return refused("send the device's credential as a bearer token", "enrol with a code to get one")
+        now, address = self._desk.clock.now(), request.remote or ""
+        if seconds := self.attempts.wait(address, now):
+            return slow_down(seconds)
+        found = await self._desk.store.read(lambda c: by_credential(c, credential.strip()))
+        if found is None:
+            self.attempts.failed(address, now)
+            return refused("this credential is unknown or was revoked", "enrol this phone again")
+        return found
+
+
+def refused(error: str, hint: str) -> web.Response:
+    """Answer 401."""
+    response = problem(401, error, hint)
+    response.headers["WWW-Authenticate"] = 'Bearer realm="pushkit-bridge"'
+    return response
+
+
+def slow_down(seconds: int) -> web.Response:
+    """Answer 429: a phone, unlike Alertmanager, can be asked to wait."""
+    response = problem(429, "too many attempts failed", f"wait {seconds} s")
+    response.headers["Retry-After"] = str(seconds)
+    return response
+
+
+async def _decode(request: web.Request, shape: type[msgspec.Struct]) -> msgspec.Struct | web.Response:
+    try:
+        return msgspec.json.decode(await read_body(request, BODY_LIMIT), type=shape)
+    except TooLarge:
+        return problem(413, f"the body is larger than {BODY_LIMIT} bytes")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return problem(
+            400, f"the body is not as it must be: {error}", "GET /api/v1/openapi.json describes it"
+        )
+
+
+def _encode(value: msgspec.Struct, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")

@@ -1,0 +1,227 @@
+"""Phones that enrol themselves: one-time codes, credentials, and the tokens that a phone puts.
+
+Codes and credentials are kept as digests: whoever reads the ledger can use neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any, Final
+
+from sqlalchemy import RowMapping, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridge.pushes import Environment, PushKind
+from bridge.store.devices import DOUBTFUL
+from bridge.store.tables import devices, enrolments
+
+CODE_LIFE: Final = timedelta(minutes=10)
+
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: nothing in it looks like something else
+_GROUPS, _GROUP = 3, 4  # 60 bits: with the listener's rate limit, nobody guesses one in ten minutes
+_LOOKS_LIKE: Final = str.maketrans("OIL", "011", "- ")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A code as it is shown once. `device` is the name that the phone will have, None = its own choice."""
+
+    text: str = field(repr=False)
+    owner: str
+    device: str | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A device that may use the phones' listener."""
+
+    name: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a phone says of itself; None leaves what is known. Tokens are lowercase hex."""
+
+    voip_token: str | None = field(default=None, repr=False)
+    alert_token: str | None = field(default=None, repr=False)
+    environment: Environment | None = None
+    bundle_id: str | None = None
+    app_version: str | None = None
+    os_version: str | None = None
+
+
+def digest(secret: str) -> str:
+    """Digest a code or a credential. Both are long and random, so a plain hash is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _same(code: str) -> str:
+    return code.upper().translate(_LOOKS_LIKE)
+
+
+async def make_code(connection: AsyncConnection, owner: str, device: str | None, now: datetime) -> Code:
+    """Make a code that works once, for ten minutes."""
+    letters = "".join(secrets.choice(_ALPHABET) for _ in range(_GROUPS * _GROUP))
+    text = "-".join(letters[i : i + _GROUP] for i in range(0, len(letters), _GROUP))
+    code = Code(text, owner, device, now + CODE_LIFE)
+    row = {
+        "code": digest(letters),
+        "owner": owner,
+        "device": device,
+        "created_at": now,
+        "expires_at": code.expires_at,
+    }
+    await connection.execute(enrolments.insert(), row)
+    return code
+
+
+async def enrol(
+    connection: AsyncConnection, code: str, wish: str | None, now: datetime
+) -> tuple[Enrolled, str] | None:
+    """Exchange a code for a device and its credential; None for a code that is wrong, used or too old.
+
+    `wish` is what the phone would like to be called. A code for a device that enrolled before gives
+    that device to the new phone: the old credential and tokens are worth nothing any more.
+    """
+    good = (enrolments.c.code == digest(_same(code))) & (enrolments.c.expires_at > now)
+    found = await connection.execute(
+        update(enrolments)
+        .where(good & enrolments.c.used_at.is_(None))
+        .values(used_at=now)
+        .returning(enrolments.c.owner, enrolments.c.device)
+    )
+    row = found.first()
+    if row is None:
+        return None
+    owner, device = row
+    credential = secrets.token_urlsafe(32)
+    fresh = {
+        "owner": owner,
+        "enrolled": True,
+        "credential": digest(credential),
+        "enrolled_at": now,
+        "heard_at": now,
+        "silent_calls": 0,
+        "removed_at": None,
+        **_no_token("voip"),
+        **_no_token("alert"),
+    }
+    taken = await _names(connection)
+    if device is not None and device in taken:
+        await connection.execute(update(devices).where(devices.c.name == device).values(fresh))
+        return Enrolled(device, owner), credential
+    name = device or _free(wish or f"{owner}-iphone", taken)
+    await connection.execute(devices.insert(), {"name": name, **fresh})
+    return Enrolled(name, owner), credential
+
+
+async def _names(connection: AsyncConnection) -> set[str]:
+    return set((await connection.execute(select(devices.c.name))).scalars())
+
+
+def _free(wish: str, taken: set[str]) -> str:
+    numbered = (wish if number == 1 else f"{wish}-{number}" for number in count(1))
+    return next(name for name in numbered if name not in taken)
+
+
+async def reusable(connection: AsyncConnection, device: str, owner: str) -> bool:
+    """Tell whether a code may name this device: it is new, or enrolled before by the same owner."""
+    found = await connection.execute(
+        select(devices.c.owner, devices.c.enrolled).where(devices.c.name == device)
+    )
+    row = found.first()
+    return row is None or (row[0] == owner and row[1])
+
+
+async def by_credential(connection: AsyncConnection, credential: str) -> Enrolled | None:
+    """Find whose credential this is; None for one that never was, or was revoked."""
+    known = (devices.c.credential == digest(credential)) & devices.c.removed_at.is_(None)
+    row = (await connection.execute(select(devices.c.name, devices.c.owner).where(known))).first()
+    return None if row is None else Enrolled(*row)
+
+
+async def put_tokens(connection: AsyncConnection, name: str, new: Tokens, now: datetime) -> None:
+    """Take what a phone says of itself. A token counts as registered now, also one that is known.
+
+    Apple's 410 of an earlier time then does nothing to it; one that was set aside is trusted anew.
+    """
+    said: dict[str, Any] = {
+        "environment": new.environment,
+        "topic": new.bundle_id,
+        "app_version": new.app_version,
+        "os_version": new.os_version,
+    }
+    values = {key: value for key, value in said.items() if value is not None} | {"heard_at": now}
+    pushes: tuple[tuple[PushKind, str | None], ...] = (("voip", new.voip_token), ("alert", new.alert_token))
+    for push, token in pushes:
+        if token is not None:
+            values |= _token(push, token, now)
+            await _moved(connection, name, push, token)
+    await connection.execute(update(devices).where(devices.c.name == name).values(values))
+
+
+async def complete(connection: AsyncConnection, name: str, environment: Environment, bundle_id: str) -> None:
+    """Fill in what a phone has never said of its app."""
+    mine = devices.c.name == name
+    for column, value in ((devices.c.environment, environment), (devices.c.topic, bundle_id)):
+        await connection.execute(update(devices).where(mine & column.is_(None)).values({column: value}))
+
+
+async def _moved(connection: AsyncConnection, name: str, push: PushKind, token: str) -> None:
+    """A token is one phone's: whoever had it before must not ring that phone a second time."""
+    others = (devices.c.name != name) & (devices.c[f"{push}_token"] == token)
+    await connection.execute(
+        update(devices).where(others).values({f"{push}_trouble": f"its phone enrolled as {name}"})
+    )
+
+
+async def drop_token(connection: AsyncConnection, name: str, push: PushKind) -> None:
+    """Forget a token: PushKit told the phone that it is no longer valid."""
+    await connection.execute(update(devices).where(devices.c.name == name).values(_no_token(push)))
+
+
+def _token(push: PushKind, token: str, now: datetime) -> dict[str, Any]:
+    return {f"{push}_token": token, f"{push}_registered_at": now, f"{push}_trouble": None}
+
+
+def _no_token(push: PushKind) -> dict[str, Any]:
+    return {f"{push}_token": None, f"{push}_registered_at": None, f"{push}_trouble": None}
+
+
+async def revoke(connection: AsyncConnection, name: str, now: datetime) -> bool:
+    """Let an enrolled device go: its credential and its tokens are forgotten. False where there is none."""
+    gone = {"removed_at": now, "credential": None, **_no_token("voip"), **_no_token("alert")}
+    enrolled = (devices.c.name == name) & devices.c.enrolled & devices.c.removed_at.is_(None)
+    done = await connection.execute(update(devices).where(enrolled).values(gone))
+    return bool(done.rowcount)
+
+
+async def list_devices(connection: AsyncConnection, only: str | None = None) -> Sequence[RowMapping]:
+    """List the devices that there are, or the one of a name, by owner and name: whole rows, with tokens."""
+    wanted = select(devices).where(devices.c.removed_at.is_(None))
+    if only is not None:
+        wanted = wanted.where(devices.c.name == only)
+    found = await connection.execute(wanted.order_by(devices.c.owner, devices.c.name))
+    return found.mappings().all()
+
+
+def troubles(row: RowMapping) -> tuple[str, ...]:
+    """Say what keeps a device from ringing tonight, for people; nothing: all is well."""
+    found = []
+    if row["voip_token"] is None:
+        found.append("it has no VoIP token, so it cannot show a call")
+    found += [
+        f"its {push} token is set aside: {row[f'{push}_trouble']}"
+        for push in ("voip", "alert")
+        if row[f"{push}_trouble"] is not None
+    ]
+    if row["silent_calls"] >= DOUBTFUL:
+        found.append(f"doubtful: it said nothing of its last {row['silent_calls']} calls")
+    return tuple(found)
