@@ -33,6 +33,7 @@ from bridge.outgoing import Outgoing
 from bridge.sender import Phones, Sender
 from bridge.store import Overloaded, Tx, devices, open_store, secret
 from bridge.telemetry import Metrics
+from bridge.vitals import Vitals
 from bridge.web import Refused, WebConfig, listen, protect
 from bridge.wiring import device, environments, transport
 
@@ -111,6 +112,9 @@ class Bridge:
             self.desk, lambda: self.transport, phones, Outgoing(session), self.clock, self.metrics
         )
         self.escalator = Escalator(self.desk, self.clock)
+        self.vitals = Vitals(
+            self.store, self.sender, self.escalator, lambda: self.transport, self.clock, self.metrics
+        )
         self.store.on_change += [self.sender.wake, self.escalator.wake]
         self._reloaded(ok=True)
         stack.push_async_callback(self.sender.drain)
@@ -118,7 +122,7 @@ class Bridge:
         await self._loop(stack, "escalator", self.escalator.run())
         await self._loop(stack, "token", keeper.run(self.store, lambda: (self.settings.apns, self.transport)))
         if self.options.heartbeat_url:
-            beat = Heartbeat(self.options.heartbeat_url, session, self.deaf, self.clock, self.metrics)
+            beat = Heartbeat(self.options.heartbeat_url, session, self.vitals.deaf, self.clock, self.metrics)
             await self._loop(stack, "heartbeat", beat.run())
         # Pushed last, unwound first: nothing new comes in while the rest stops.
         stack.push_async_callback(phone_runner.cleanup)
@@ -157,7 +161,7 @@ class Bridge:
         )
         self.web_config.on_reload = lambda error: self.metrics.web_reload_ok.set(error is None)
         self.metrics.web_reload_ok.set(1)
-        operations = Operations(self.metrics, self.unready, self.reload, self._observe)
+        operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
         devices = Devices(self.desk, lambda: self.options.phone_external_url or self.bound.phone)
         rooms = (Webhook(self.desk), operations, Management(self.desk), devices)
         app.add_routes([route for room in rooms for route in room.routes()])
@@ -204,52 +208,6 @@ class Bridge:
             f"A webhook for {known} came with wrong credentials ({refused.error}): if it was Alertmanager's, "
             "its alerts are lost",
         )
-
-    # --- how it is ---
-
-    async def unready(self) -> list[str]:
-        """Give the reasons why the bridge cannot do its work; none: it is ready."""
-        reasons = []
-        if not await self.store.commits():
-            reasons.append("the store does not commit")
-        if not self.sender.healthy:
-            reasons.append("the outbox cannot be worked on")
-        if not self.escalator.healthy:
-            reasons.append("incidents cannot be advanced")
-        return reasons
-
-    async def deaf(self) -> list[str]:
-        """Give the reasons to withhold the sign of life (rule 12)."""
-        reasons = await self.unready()
-        stats = await self.store.stats()
-        if stats.overdue:
-            reasons.append(f"{stats.overdue} pages are overdue without an outcome")
-        if self.sender.misconfigured:
-            reasons.append(f"APNs refuses every push: {self.sender.misconfigured}")
-        elif not self.transport.usable:
-            reasons.append(f"APNs cannot be used: {self.transport.last_error or 'no connection'}")
-        return reasons
-
-    async def _observe(self) -> None:
-        """Bring the gauges up to date."""
-        stats, now, metrics = await self.store.stats(), self.clock.now(), self.metrics
-        for state, count in stats.pages.items():
-            metrics.pages.labels(state).set(count)
-        for state, count in stats.incidents.items():
-            metrics.incidents.labels(state).set(count)
-        metrics.unanswered.set(stats.unanswered)
-        metrics.overdue.set(stats.overdue)
-        metrics.oldest.set(max((now - stats.oldest).total_seconds(), 0) if stats.oldest else 0)
-        metrics.troubled.clear()
-        for name, reason in stats.troubled.items():
-            metrics.troubled.labels(name, reason).set(1)
-        metrics.doubtful.clear()
-        for name, calls in stats.doubtful.items():
-            metrics.doubtful.labels(name).set(calls)
-        metrics.connections.set(self.transport.open_connections)
-        metrics.apns_usable.set(self.transport.usable and not self.sender.misconfigured)
-        metrics.token_age.set(self.transport.token_age(time.time()) or 0)
-        metrics.clock_drift.set(self.clock.drift())
 
     # --- reload ---
 

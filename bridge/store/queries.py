@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class Stats:
     oldest: datetime | None
     overdue: int
     troubled: Mapping[str, str]
-    doubtful: Mapping[str, int]
+    doubtful: Mapping[str, int] = field(default_factory=dict)
 
 
 async def stats(connection: AsyncConnection, now: datetime) -> Stats:

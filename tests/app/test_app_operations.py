@@ -286,7 +286,7 @@ async def test_the_sign_of_life_is_withheld_while_a_page_is_overdue_without_outc
     assert watchdog.pings == 3
     await watched.get("/metrics")
     assert watched.metric("pages_overdue") > 0
-    assert [one for one in await watched.bridge.deaf() if "overdue" in one]
+    assert [one for one in await watched.bridge.vitals.deaf() if "overdue" in one]
 
 
 async def test_the_sign_of_life_is_withheld_while_the_ledger_cannot_be_read(

@@ -252,7 +252,7 @@ async def test_what_apns_refused_rings_soon_after_the_reload_that_mends_it(world
     await world.webhook(world.alert())
     await world.pass_(10)
     assert world.bridge.sender.misconfigured == "InvalidProviderToken"
-    assert any("InvalidProviderToken" in reason for reason in await world.bridge.deaf())
+    assert any("InvalidProviderToken" in reason for reason in await world.bridge.vitals.deaf())
     assert "PushkitBridgeApnsMisconfigured" in [one["title"] for one in await world.incidents()]
     world.sim.service.script.clear()
     assert (await world.reload()).status == 200
@@ -278,7 +278,7 @@ async def test_an_apns_that_does_not_answer_holds_up_neither_start_nor_reload(st
     assert (await stage.post("/webhook", stage.message(stage.alert()))).status == 200
     assert len(silent) == 1
     assert not silent[0].at_eof(), "the first attempt to connect is not over"
-    assert any("cannot be used" in reason for reason in await stage.bridge.deaf())
+    assert any("cannot be used" in reason for reason in await stage.bridge.vitals.deaf())
     gone.set()
     await stage.stop()
     server.close()

@@ -1,0 +1,77 @@
+"""How the bridge is: ready or not, worth a sign of life or not, and its gauges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from bridge.apns import Transport
+from bridge.clock import Clock
+from bridge.escalator import Escalator
+from bridge.sender import Sender
+from bridge.store import Store
+from bridge.telemetry import Metrics
+
+
+class Vitals:
+    """Looks at the parts of a running bridge; each of them may be replaced by a reload."""
+
+    def __init__(
+        self,
+        store: Store,
+        sender: Sender,
+        escalator: Escalator,
+        transport: Callable[[], Transport],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._sender = sender
+        self._escalator = escalator
+        self._transport = transport
+        self._clock = clock
+        self._metrics = metrics
+
+    async def unready(self) -> list[str]:
+        """Give the reasons why the bridge cannot do its work; none: it is ready."""
+        reasons = []
+        if not await self._store.commits():
+            reasons.append("the store does not commit")
+        if not self._sender.healthy:
+            reasons.append("the outbox cannot be worked on")
+        if not self._escalator.healthy:
+            reasons.append("incidents cannot be advanced")
+        return reasons
+
+    async def deaf(self) -> list[str]:
+        """Give the reasons to withhold the sign of life (rule 12)."""
+        reasons = await self.unready()
+        stats = await self._store.stats()
+        if stats.overdue:
+            reasons.append(f"{stats.overdue} pages are overdue without an outcome")
+        if self._sender.misconfigured:
+            reasons.append(f"APNs refuses every push: {self._sender.misconfigured}")
+        elif not self._transport().usable:
+            reasons.append(f"APNs cannot be used: {self._transport().last_error or 'no connection'}")
+        return reasons
+
+    async def observe(self) -> None:
+        """Bring the gauges up to date."""
+        stats, now, metrics = await self._store.stats(), self._clock.now(), self._metrics
+        for state, count in stats.pages.items():
+            metrics.pages.labels(state).set(count)
+        for state, count in stats.incidents.items():
+            metrics.incidents.labels(state).set(count)
+        metrics.unanswered.set(stats.unanswered)
+        metrics.overdue.set(stats.overdue)
+        metrics.oldest.set(max((now - stats.oldest).total_seconds(), 0) if stats.oldest else 0)
+        metrics.troubled.clear()
+        for name, reason in stats.troubled.items():
+            metrics.troubled.labels(name, reason).set(1)
+        metrics.doubtful.clear()
+        for name, calls in stats.doubtful.items():
+            metrics.doubtful.labels(name).set(calls)
+        metrics.connections.set(self._transport().open_connections)
+        metrics.apns_usable.set(self._transport().usable and not self._sender.misconfigured)
+        metrics.token_age.set(self._transport().token_age(time.time()) or 0)
+        metrics.clock_drift.set(self._clock.drift())
