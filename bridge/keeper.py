@@ -1,7 +1,8 @@
 """The provider token outlives a restart: Apple refuses those who mint a new one too often.
 
 Without this, a bridge that restarts twice in 20 minutes could get 429 TooManyProviderTokenUpdates
-for every push. The token is a secret for an hour at the most, in a file that holds push tokens anyway.
+for every push. So each token is in the ledger before Apple sees it: a bridge may die at any moment.
+It is a secret for an hour at the most, in a file that holds push tokens anyway.
 """
 
 from __future__ import annotations
@@ -23,11 +24,16 @@ _LOOK: Final = 1.0
 
 
 async def restore(store: Store, apns: ApnsSettings, transport: Transport) -> None:
-    """Let the transport go on with the token of the last run, if it is the same key's and young enough."""
+    """Let the transport go on with the token of the last run, or with a new one where that is too old.
+
+    Raises as `Store.write`.
+    """
     kept = await recall(store, _name(apns))
     if kept is not None:
         issued_at, _, header = kept.partition(" ")
         transport.restore_token(header, int(issued_at))
+    transport.renew_token()
+    await keep(store, apns, transport)
 
 
 async def keep(store: Store, apns: ApnsSettings, transport: Transport) -> None:
@@ -38,10 +44,12 @@ async def keep(store: Store, apns: ApnsSettings, transport: Transport) -> None:
 
 
 async def run(store: Store, current: Callable[[], tuple[ApnsSettings, Transport]]) -> None:
-    """Keep each new token, until cancelled."""
-    kept: tuple[str, int] | None = None
+    """Renew the token in time, and keep each new one, until cancelled. The first was kept by `restore`."""
+    _, transport = current()
+    kept = transport.token
     while True:
         apns, transport = current()
+        transport.renew_token()
         if (token := transport.token) != kept:
             with suppress(Overloaded, SQLAlchemyError):  # the next look tries again
                 await keep(store, apns, transport)

@@ -203,6 +203,11 @@ class Transport:
         if self._plan.provider is not None:
             self._plan.provider.restore(header, issued_at)
 
+    def renew_token(self) -> None:
+        """Mint a provider token if it is time, as the next push would; with a certificate there is none."""
+        if self._plan.provider is not None:
+            self._plan.provider.get_header()
+
     def token_age(self, now: float) -> float | None:
         """Give the provider token's age in seconds, at `now` in Unix seconds; None before the first."""
         provider = self._plan.provider

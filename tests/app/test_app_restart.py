@@ -6,9 +6,10 @@ import aiohttp
 import pytest
 from appworld import World, until
 
+from bridge import keeper
 from bridge.app import Bridge
 from bridge.simulator import Answer
-from bridge.store import StoreError
+from bridge.store import StoreError, recall
 
 
 async def crash(world: World) -> None:
@@ -61,6 +62,14 @@ async def test_an_acknowledgement_outlives_a_restart(world: World) -> None:
     incident = await world.incident()
     assert (incident["state"], incident["acknowledged_by"]) == ("acknowledged", "alice")
     assert world.rings() == [0]
+
+
+async def test_the_provider_token_is_in_the_ledger_before_apple_sees_it(world: World) -> None:
+    """A bridge that is killed again and again must not mint again and again: Apple refuses that."""
+    token = world.bridge.transport.token
+    assert token is not None
+    kept = await recall(world.bridge.store, keeper._name(world.bridge.settings.apns))
+    assert kept == f"{token[1]} {token[0]}"
 
 
 async def test_a_push_under_way_at_a_crash_is_sent_again_as_the_same_call(world: World) -> None:
