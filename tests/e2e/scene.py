@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from aiohttp import web
 
 from bridge.children import find_program, free_ports
+from bridge.client import Client
 from bridge.rig import Rig, open_rig
 from bridge.simulator import Push
 
@@ -160,3 +162,10 @@ def calls_sent(rig: Rig, phone: str) -> list[Push]:
     """Every call that APNs had for a phone, also one that came too late to ring."""
     pushes = rig.simulator.phone(phone).pushes.items
     return [push for push in pushes if push.notification.push_type == "voip"]
+
+
+async def metric(rig: Rig, name: str) -> float | None:
+    """A metric of the running bridge, by its name and labels; None where it is not there."""
+    text = (await Client(rig.bridge_url, None).text("GET", "/metrics")).decode()
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else None
