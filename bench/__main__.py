@@ -49,7 +49,11 @@ def transport(
         raise click.UsageError("no such cell or client")
     plan = running.Plan(chosen, columns, rounds or (2 if quick else 3), seconds or (0.4 if quick else 1.0))
     build()
-    facts = [*machine.facts(), f"- {plan.rounds} rounds of {plan.seconds:g} s for each client and cell."]
+    facts = [
+        *machine.facts(),
+        machine.others(),
+        f"- {plan.rounds} rounds of {plan.seconds:g} s for each client and cell.",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         results = running.run_all(plan, World(Path(folder)), lambda text: click.echo(text, err=True))
     if as_json:

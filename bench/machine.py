@@ -17,7 +17,8 @@ from typing import Final
 
 from bench.world import ROOT
 
-PACKAGES: Final = ("aioapns", "h2", "hpack", "uvloop", "pyreqwest", "pycurl", "httpx")
+OURS: Final = ("aioapns", "hpack", "h2", "uvloop")
+OTHERS: Final = ("pyreqwest", "pycurl", "httpx")
 
 
 def facts() -> list[str]:
@@ -26,9 +27,13 @@ def facts() -> list[str]:
     return [
         f"- Measured on {datetime.now(UTC):%Y-%m-%d} at revision {_revision()}; load average before: {load}.",
         f"- Machine: {_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}.",
-        f"- Python {platform.python_version()} ({ssl.OPENSSL_VERSION}), {', '.join(_python())}.",
-        f"- {', '.join(_programs())}.",
+        f"- Python {platform.python_version()} ({ssl.OPENSSL_VERSION}), {', '.join(_versions(OURS))}.",
     ]
+
+
+def others() -> str:
+    """Give a line with the versions of what ours is measured beside."""
+    return f"- {', '.join([*_versions(OTHERS), *_programs()])}."
 
 
 def _revision() -> str:
@@ -41,8 +46,8 @@ def _processor() -> str:
     return found[1].strip() if found else platform.machine()
 
 
-def _python() -> Iterator[str]:
-    for name in PACKAGES:
+def _versions(names: tuple[str, ...]) -> Iterator[str]:
+    for name in names:
         try:
             yield f"{name} {importlib.metadata.version(name)}"
         except importlib.metadata.PackageNotFoundError:

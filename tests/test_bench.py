@@ -1,5 +1,6 @@
 """The benchmark measures what it says: its arithmetic, and one tiny cell so that it cannot rot."""
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.cells import ALL, COLUMNS, LARGE_WINDOW, STOCK, Cell
+from bench.clients import measure as clients
 from bench.clients.measure import Job, Result, Tally, quantile
 from bench.figures import Figures, figures
 from bench.table import LIGHT, REFERENCE, aims, number, page, replaced
@@ -47,6 +49,28 @@ def test_only_what_was_answered_after_the_warm_up_is_counted() -> None:
     tally.waits.extend([0.002, 0.001])
     counted = tally.result()
     assert (counted.answered, counted.p50, counted.p99) == (2, 1, 2)
+
+
+async def test_a_push_without_an_end_is_counted_as_lost_and_one_that_raises_as_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clients, "PATIENCE", 0.05)
+    never = asyncio.get_running_loop().create_future()
+
+    async def send(number: int) -> bool:
+        if number % 7 == 3:
+            await asyncio.shield(never)
+        if number % 7 == 5:
+            raise KeyError(number)
+        await asyncio.sleep(0)
+        return True
+
+    counted = await clients.measure(Job(1, "", "", "", 4, 400, 0.02), send)
+    assert counted.lost == 4  # each worker meets it in the end
+    assert counted.failed > 0
+    assert counted.why == "KeyError"
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
 
 
 @pytest.mark.parametrize("size", [400, 5_000])

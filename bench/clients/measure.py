@@ -22,7 +22,7 @@ from typing import Any, Final
 TOPIC: Final = "com.example.app.voip"
 WARM: Final = 0.15  # seconds at least before the count begins
 WARM_LIMIT: Final = 3.0  # seconds after which it begins even if not one answer came
-PATIENCE: Final = 1.5  # seconds without any answer after which the rest counts as lost
+PATIENCE: Final = 3.0  # seconds without any answer after which the rest counts as lost
 TOKENS: Final = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(1_000)]
 Send = Callable[[int], Awaitable[bool]]
 

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
-const WARM = 150, WARM_LIMIT = 3000, PATIENCE = 1500; // milliseconds
+const WARM = 150, WARM_LIMIT = 3000, PATIENCE = 3000; // milliseconds
 const TOKENS = Array.from({ length: 1000 }, (_, n) => createHash("sha256").update(String(n)).digest("hex"));
 
 export const job = JSON.parse(process.argv[2]);
