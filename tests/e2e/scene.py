@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,25 @@ async def metric(rig: Rig, name: str) -> float | None:
     text = (await Client(rig.bridge_url, None).text("GET", "/metrics")).decode()
     found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else None
+
+
+def notification(alertname: str, team: str, alerts: int = 1) -> dict[str, Any]:
+    """Make Alertmanager's message about a group of firing alerts."""
+    group = {"alertname": alertname, "team": team}
+    firing = [
+        {
+            "status": "firing",
+            "labels": {**group, "instance": f"host-{number}"},
+            "annotations": {},
+            "startsAt": "2026-11-25T12:00:00.123456789Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "",
+            "fingerprint": sha256(f"{alertname}/{number}".encode()).hexdigest()[:16],
+        }
+        for number in range(alerts)
+    ]
+    return {
+        "version": "4", "groupKey": f"{{}}:{group}", "truncatedAlerts": 0, "status": "firing",
+        "receiver": "phone", "groupLabels": group, "commonLabels": group, "commonAnnotations": {},
+        "externalURL": "http://127.0.0.1:9093", "alerts": firing,
+    }  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 
 from bridge.rig import Rig
 
-from .scene import configure, metric, scene
+from .scene import configure, metric, notification, scene
 
 pytestmark = pytest.mark.real
 
@@ -62,24 +62,7 @@ class Senders:
 
 def message(number: int) -> dict[str, Any]:
     """Make a notification of a group of its own, with one to three alerts."""
-    group = {"alertname": f"Trouble{number}", "team": TEAMS[number % len(TEAMS)]}
-    alerts = [
-        {
-            "status": "firing",
-            "labels": {**group, "instance": f"host-{count}"},
-            "annotations": {},
-            "startsAt": "2026-11-25T12:00:00.123456789Z",
-            "endsAt": "0001-01-01T00:00:00Z",
-            "generatorURL": "",
-            "fingerprint": f"{number:08x}{count:08x}",
-        }
-        for count in range(1 + number % 3)
-    ]
-    return {
-        "version": "4", "groupKey": f"{{}}:{number}", "truncatedAlerts": 0, "status": "firing",
-        "receiver": "phone", "groupLabels": group, "commonLabels": group, "commonAnnotations": {},
-        "externalURL": "http://127.0.0.1:9093", "alerts": alerts,
-    }  # fmt: skip
+    return notification(f"Trouble{number}", TEAMS[number % len(TEAMS)], alerts=1 + number % 3)
 
 
 async def test_whatever_was_answered_with_200_survives_kill_9_at_random_moments_and_rings(
