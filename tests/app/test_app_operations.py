@@ -241,9 +241,14 @@ async def test_a_bridge_that_works_says_so_each_minute(watched: World, watchdog:
     assert watched.metric("heartbeats_total", outcome="sent") == 11
 
 
-async def test_the_sign_of_life_is_withheld_while_apns_refuses_us(watched: World, watchdog: Watchdog) -> None:
-    """Rule 12: APNs cannot be used."""
-    watched.sim.service.script.extend([Answer(403, "InvalidProviderToken")] * 1000)
+@pytest.mark.parametrize(
+    "refusal", [Answer(403, "InvalidProviderToken"), Answer(400, "TopicDisallowed")], ids=["who", "what"]
+)
+async def test_the_sign_of_life_is_withheld_while_apns_refuses_us(
+    watched: World, watchdog: Watchdog, refusal: Answer
+) -> None:
+    """Rule 12: APNs cannot be used, be it for who we are or for the topic of every push."""
+    watched.sim.service.script.extend([refusal] * 1000)
     await watched.webhook(watched.alert())
     for _ in range(3):
         await minute(watched)
