@@ -211,7 +211,6 @@ def _adapt(config_file: Path, rig: Rig, hooks: str) -> dict[str, Any]:
         {key: value for key, value in device.items() if key != "environment"}
         for device in raw.get("devices", [])
     ]
-    adapted["sources"] = [source for source in raw.get("sources", []) if source["name"] != "default"]
     for receiver in raw.get("receivers", []):
         for number, step in enumerate(receiver.get("escalation", []), 1):
             for count, hook in enumerate(step.get("webhooks", []), 1):
