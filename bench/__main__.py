@@ -54,6 +54,10 @@ def transport(
         machine.others(),
         f"- {plan.rounds} rounds of {plan.seconds:g} s for each client and cell.",
     ]
+    if quick:
+        facts.append(
+            "- **Provisional**: a quick run says that the benchmark works, not how fast anything is."
+        )
     with tempfile.TemporaryDirectory() as folder:
         results = running.run_all(plan, World(Path(folder)), lambda text: click.echo(text, err=True))
     if as_json:

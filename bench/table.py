@@ -111,8 +111,9 @@ def _behind(results: All, name: str) -> Iterator[str]:
 def page(results: All, facts: Sequence[str]) -> str:
     """Give all of it."""
     lines = [*facts, "", *aims(results), "", *summary(results)]
-    lines += ["", f"† {STOCK} failed or lost pushes here; the counts stand below.", ""]
-    lines += ["<details><summary>Every cell, with its noise</summary>", ""]
+    if any("†" in line for line in lines):
+        lines += ["", f"† {STOCK} failed or lost pushes here; the counts stand below."]
+    lines += ["", "<details><summary>Every cell, with its noise</summary>", ""]
     for cell, columns in results.items():
         lines += [f"**{cell.name}**", "", *detail(columns), ""]
     return "\n".join([*lines, "</details>"])
