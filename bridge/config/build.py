@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,11 @@ def _path(file: TextFile | None) -> Path | None:
     return file.path if file else None
 
 
+def _contents(*files: TextFile | None) -> str:
+    texts = [file.text if file else "" for file in files]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
 def _apns(part: model.ApnsPart) -> ApnsSettings:
     return ApnsSettings(
         topic=part.topic,
@@ -63,6 +69,7 @@ def _apns(part: model.ApnsPart) -> ApnsSettings:
         certificate_key_file=_path(part.certificate_key_file),
         url=part.url,
         ca_file=_path(part.ca_file),
+        contents=_contents(part.certificate_file, part.certificate_key_file, part.ca_file),
         proxy=part.proxy or part.proxy_file,
     )
 

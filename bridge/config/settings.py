@@ -19,7 +19,8 @@ class ApnsSettings:
 
     `topic` is the bundle id, without `.voip`. `url` None is Apple's own host of the environment.
     `proxy` is `http://[user:password@]host:port`. `certificate_key_file` None: the key is in
-    `certificate_file` too. Paths are absolute.
+    `certificate_file` too. Paths are absolute; `contents` is a digest of what they held when they
+    were read, so that a renewed certificate makes other settings.
     """
 
     topic: str
@@ -31,6 +32,7 @@ class ApnsSettings:
     certificate_key_file: Path | None = None
     url: str | None = None
     ca_file: Path | None = None
+    contents: str = ""
     proxy: Secret | None = None
 
 

@@ -2,13 +2,14 @@
 
 import asyncio
 from itertools import cycle
+from pathlib import Path
 
 import pytest
 import yaml
 from appworld import World
 
 from bridge.config import ConfigError
-from bridge.simulator import Answer, Simulator
+from bridge.simulator import Answer, Simulator, identity
 from bridge.simulator.agenda import wall_clock
 
 SUCCESSFUL = "config_last_reload_successful"
@@ -244,6 +245,27 @@ async def test_pushes_go_to_the_new_apns_and_those_under_way_end_at_the_old(worl
         await asyncio.gather(*world.bridge._closing)
         assert not world.sim.apns.connections
         await world.stop()
+
+
+async def test_a_renewed_certificate_counts_from_the_reload_on(stage: World) -> None:
+    """Its path is the same, so what the file holds must be looked at; without a change the connections stay."""
+    folder = Path(stage.sim.ca_file).parent
+    file = stage.folder / "voip.pem"
+    file.write_bytes(identity.issue_client_certificate(folder, "VoIP Services"))
+    for name in ("team_id", "key_id", "key_file"):
+        del stage.config["apns"][name]
+    stage.config["apns"]["certificate_file"] = str(file)
+    await stage.start()
+    await stage.webhook(stage.alert())
+    first = stage.bridge.transport
+    assert (await stage.reload()).status == 200
+    assert stage.bridge.transport is first
+    file.write_bytes(identity.issue_client_certificate(folder, "VoIP Services, renewed"))
+    assert (await stage.reload()).status == 200
+    assert stage.bridge.transport is not first
+    await stage.pass_(45)
+    assert stage.rings() == [0, 45]
+    assert {one.answer.status for one in stage.sim.service.answered} == {200}
 
 
 async def test_what_apns_refused_rings_soon_after_the_reload_that_mends_it(world: World) -> None:
