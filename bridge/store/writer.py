@@ -86,8 +86,8 @@ class Writer:
             self._queue.put_nowait((job, future))
         except asyncio.QueueFull:
             raise Overloaded(f"{_QUEUE} writes are waiting") from None
-        # Shielded: a caller that goes away does not undo what may be in the transaction already.
-        return await asyncio.shield(future)
+        # A caller that goes away cancels its wait, not its job: that may be in a transaction already.
+        return await future
 
     async def _run(self) -> None:
         while True:
