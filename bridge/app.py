@@ -284,10 +284,11 @@ async def serve_until_signalled(options: Options) -> bool:
     """
     stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+    # Before anything else: by default a SIGHUP during the start would end us, and PID 1 hears no SIGTERM.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with Bridge(options) as bridge:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, reload.set)
         reloads = asyncio.create_task(_reload_on(reload, bridge))
         waits = [asyncio.create_task(event.wait()) for event in (stop, bridge.failed)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -151,6 +151,28 @@ async def test_a_signal_ends_it_as_asked(stage: World) -> None:
     assert await serving is False
 
 
+async def test_a_signal_during_the_start_is_heard(stage: World) -> None:
+    """Nothing answers where APNs should be, so the start takes a while."""
+    heard: list[bool] = []
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        heard.append({signal.SIGHUP, signal.SIGTERM} <= loop._signal_handlers.keys())
+        if all(heard):
+            os.kill(os.getpid(), signal.SIGTERM)
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    stage.config["apns"]["url"] = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    stage.write()
+    options = Options(stage.config_file, ("127.0.0.1:0",), None, "127.0.0.1:0")
+    async with asyncio.timeout(30):
+        assert await serve_until_signalled(options) is False
+    assert heard
+    server.close()
+    await server.wait_closed()
+
+
 # --- what keeps it from starting --------------------------------------------------------------
 
 
