@@ -231,6 +231,17 @@ def accepted(change: Change, page: Page, on_call: OnCall) -> Change:
     return change if phone is not None and phone.enrolled else reached(change, page)
 
 
+def tell(
+    change: Change, kind: PageKind, policy: Receiver, on_call: OnCall, now: datetime, but: str | None = None
+) -> Change:
+    """Tell the phones that were told of the incident what became of it, quietly; not those of `but`."""
+    incident = change.incident
+    phones = (on_call.phone(name) for name in incident.told)
+    names = [phone.name for phone in phones if phone is not None and phone.alert and phone.owner != but]
+    expires_at = now + WEBHOOK_DEADLINE
+    return change.page(*(make_page(incident, policy.steps[0], kind, name, now, expires_at) for name in names))
+
+
 def reached(change: Change, page: Page) -> Change:
     """The page is known to have got to its target, or is taken to have."""
     if page.kind in QUIET or change.incident.series != page.series:

@@ -14,14 +14,12 @@ from typing import Final
 from bridge import escalation
 from bridge.alerts import Alert, Notification
 from bridge.incidents import (
-    WEBHOOK_DEADLINE,
     Change,
     Episode,
     Incident,
     Slot,
     State,
     begin,
-    make_page,
 )
 from bridge.oncall import OnCall
 from bridge.policy import Receiver
@@ -88,7 +86,7 @@ def receive(
         )
         # Firing first: an alert that takes over from another keeps the incident open.
         change = fire(change, batch.arrivals, times, now)
-        change = resolve(change, batch.resolved, receiver, now)
+        change = resolve(change, batch.resolved, receiver, on_call, now)
         changes.append(advance(change, receiver, on_call, now))
     return tuple(changes)
 
@@ -196,7 +194,9 @@ def _describe(news: list[Arrival]) -> str:
     return f"{text} (repaired: {', '.join(repairs)})" if repairs else text
 
 
-def resolve(change: Change, alerts: Iterable[Alert], policy: Receiver, now: datetime) -> Change:
+def resolve(
+    change: Change, alerts: Iterable[Alert], policy: Receiver, on_call: OnCall, now: datetime
+) -> Change:
     """Take in resolved alerts, one by one; close the incident when none fires any more (rule 2)."""
     episodes = dict(change.incident.alerts)
     for alert in alerts:
@@ -209,20 +209,22 @@ def resolve(change: Change, alerts: Iterable[Alert], policy: Receiver, now: date
             continue
         episodes[alert.fingerprint] = replace(known, status="resolved", ended_at=ends_at, ended_here_at=now)
         change = change.note("alert resolved", _name(known.labels))
-    return _close_if_quiet(change.to(alerts=episodes), "resolved", policy, now)
+    return _close_if_quiet(change.to(alerts=episodes), "resolved", policy, on_call, now)
 
 
-def expire(change: Change, policy: Receiver, now: datetime) -> Change:
+def expire(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> Change:
     """End the alerts whose time to live has run out: expired, not resolved."""
     episodes = dict(change.incident.alerts)
     for known in change.incident.firing:
         if known.expires_at <= now:
             episodes[known.fingerprint] = replace(known, status="expired", ended_at=now, ended_here_at=now)
             change = change.note("alert expired", f"{_name(known.labels)}: not mentioned for alert_ttl")
-    return _close_if_quiet(change.to(alerts=episodes), "expired", policy, now)
+    return _close_if_quiet(change.to(alerts=episodes), "expired", policy, on_call, now)
 
 
-def _close_if_quiet(change: Change, resolution: str, policy: Receiver, now: datetime) -> Change:
+def _close_if_quiet(
+    change: Change, resolution: str, policy: Receiver, on_call: OnCall, now: datetime
+) -> Change:
     incident = change.incident
     if incident.firing or not incident.open:
         return change
@@ -236,17 +238,12 @@ def _close_if_quiet(change: Change, resolution: str, policy: Receiver, now: date
         silenced_until=None,
     )
     change = change.note(resolution, "no alert fires any more")
-    if not policy.notify_resolved:
-        return change
-    expires_at = now + WEBHOOK_DEADLINE
-    return change.page(
-        *(make_page(incident, policy.steps[0], "resolved", name, now, expires_at) for name in incident.told)
-    )
+    return escalation.tell(change, "resolved", policy, on_call, now) if policy.notify_resolved else change
 
 
 def advance(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> Change:
     """Let the clock act on one incident: alerts expire, acknowledgements time out, the escalation goes on."""
-    return escalation.advance(_time_out(expire(change, policy, now), now), policy, on_call, now)
+    return escalation.advance(_time_out(expire(change, policy, on_call, now), now), policy, on_call, now)
 
 
 def _time_out(change: Change, now: datetime) -> Change:

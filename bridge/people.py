@@ -6,12 +6,12 @@ is changed by none of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from typing import TypeAlias
 
 from bridge import escalation
-from bridge.incidents import WEBHOOK_DEADLINE, Change, Incident, Page, State, make_page
+from bridge.incidents import Change, State
 from bridge.oncall import OnCall
 from bridge.policy import Receiver
 
@@ -43,21 +43,12 @@ def acknowledge(by: str, revision: int | None = None) -> Verb:
             step_ends_at=None,
             unanswered_at=None,
         )
-        return change.note("acknowledged", f"by {by}").page(*_who_has_it(incident, by, policy, on_call, now))
+        change = change.note("acknowledged", f"by {by}")
+        if not policy.notify_acknowledged:
+            return change
+        return escalation.tell(change, "acknowledged", policy, on_call, now, but=by)
 
     return verb
-
-
-def _who_has_it(
-    incident: Incident, by: str, policy: Receiver, on_call: OnCall, now: datetime
-) -> Iterable[Page]:
-    """Tell the others whose phones rang."""
-    if not policy.notify_acknowledged:
-        return
-    for name in incident.told:
-        phone = on_call.phone(name)
-        if phone is not None and phone.alert and phone.owner != by:
-            yield make_page(incident, policy.steps[0], "acknowledged", name, now, now + WEBHOOK_DEADLINE)
 
 
 def unacknowledge(by: str) -> Verb:

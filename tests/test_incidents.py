@@ -90,7 +90,8 @@ def test_the_clock_wakes_an_incident_for_its_ring_or_for_its_first_alert_to_expi
 
 
 def test_the_page_of_a_quiet_push_is_passive_whatever_the_step_says() -> None:
-    story = Story(receiver(step("platform", interruption_level="critical")))
+    policy = receiver(step("platform", interruption_level="critical"))
+    story = Story(policy, phones=[phone(alert=True)])
     story.receive(make_alert())
     story.accept()
     story.receive(make_alert(firing=False))

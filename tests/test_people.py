@@ -158,8 +158,16 @@ def test_acknowledging_an_unanswered_incident_ends_the_alarm() -> None:
 # --- the end ----------------------------------------------------------------------------------
 
 
-def test_those_who_were_told_are_told_quietly_that_it_is_over() -> None:
+def test_a_phone_that_shows_no_notifications_is_not_told_that_it_is_over() -> None:
     story = Story()
+    story.receive(make_alert())
+    story.accept()
+    story.receive(make_alert(firing=False))
+    assert story.open_pages == {}
+
+
+def test_those_who_were_told_are_told_quietly_that_it_is_over() -> None:
+    story = Story(phones=[phone(alert=True)])
     story.receive(make_alert())
     story.wait(1)
     story.receive(make_alert(firing=False))
@@ -177,7 +185,7 @@ def test_those_who_were_told_are_told_quietly_that_it_is_over() -> None:
     ("notify", "told"), [(False, True), (True, False)], ids=["not wanted", "nobody told"]
 )
 def test_no_quiet_push_where_none_is_wanted_or_nobody_was_told(notify: bool, told: bool) -> None:
-    story = Story(receiver(notify_resolved=notify))
+    story = Story(receiver(notify_resolved=notify), phones=[phone(alert=True)])
     story.receive(make_alert())
     if told:
         story.accept()
