@@ -209,7 +209,7 @@ def test_a_token_file_and_a_password_are_one_too_many(tmp_path: Path) -> None:
 
 async def test_what_answers_but_is_no_bridge_is_a_clear_error(world: World) -> None:
     result = await ask(world, "incidents", "list", url=world.bridge.bound.phone)
-    assert (result.exit_code, "404" in result.stderr) == (1, True)
+    assert (result.exit_code, "401" in result.stderr) == (1, True)
     result = await ask(world, "incidents", "list", url=f"{world.url}/metrics?")
     assert result.exit_code == 1
 

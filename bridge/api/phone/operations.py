@@ -20,8 +20,11 @@ from bridge.api.answers import TooLarge, problem, read_body
 from bridge.desk import Desk
 from bridge.store.enrolment import Enrolled, by_credential
 
-BODY_LIMIT: Final = 64 * 1024
+BODY_LIMIT: Final = 16 * 1024
 """Bytes; the longest honest body is a note."""
+
+Guard: TypeAlias = Callable[[web.Request], Awaitable[Enrolled | web.Response | None]]
+"""Finds who asks, None where nobody needs to say, or the answer that says no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ Answer: TypeAlias = msgspec.Struct | web.StreamResponse
 class Operation:
     """One method of one path. `body` and `answers` are shapes; `refusals` are the statuses beside the usual.
 
-    `access`: "credential" of an enrolled device, "receipt" (the same, or the call's own token), or
-    "open". `query` names parameters and their JSON Schema.
+    `access`: "credential" of an enrolled device, "receipt" (the same, or the call's own token; `guard`
+    tells), or "open". `query` names parameters and their JSON Schema.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Operation:
     body: type[msgspec.Struct] | None = None
     status: int = 200
     access: str = "credential"
+    guard: Guard | None = None
     refusals: tuple[int, ...] = ()
     query: tuple[tuple[str, dict[str, Any]], ...] = ()
 
@@ -108,12 +112,10 @@ class Door:
         return web.route(operation.method, operation.path, partial(self._serve, operation))
 
     async def _serve(self, operation: Operation, request: web.Request) -> web.StreamResponse:
-        device: Enrolled | None = None
-        if operation.access == "credential":
-            found = await self.device(request)
-            if isinstance(found, web.Response):
-                return found
-            device = found
+        guard = operation.guard or (self.device if operation.access == "credential" else _nobody)
+        device = await guard(request)
+        if isinstance(device, web.Response):
+            return device
         body = None
         if operation.body is not None:
             body = await _decode(request, operation.body)
@@ -135,6 +137,10 @@ class Door:
             self.attempts.failed(address, now)
             return refused("this credential is unknown or was revoked", "enrol this phone again")
         return found
+
+
+async def _nobody(_: web.Request) -> None:
+    """Ask for nothing."""
 
 
 def refused(error: str, hint: str) -> web.Response:

@@ -13,6 +13,7 @@ from bridge.api.phone.operations import Answer, Asked, Door, Operation, refused
 from bridge.desk import Desk
 from bridge.store import calls
 from bridge.store.calls import Receipt
+from bridge.store.enrolment import Enrolled
 from bridge.texts import one_line
 
 
@@ -41,6 +42,7 @@ class Receipts:
                 shapes.ReceiptTaken,
                 body=shapes.PostReceipt,
                 access="receipt",
+                guard=self._guard,
                 refusals=(400, 404, 413),
             )
         ]
@@ -48,9 +50,6 @@ class Receipts:
     async def receipt(self, asked: Asked) -> Answer:
         """Take in a receipt. The same event_id again gives the same answer and has no second effect."""
         call_id = asked.part("id")
-        refusal = await self._refusal(asked.request, call_id)
-        if refusal is not None:
-            return refusal
         body: shapes.PostReceipt = asked.body
         at = body.at and one_line(body.at, 64)
         answered = await self._desk.receipt(
@@ -67,7 +66,8 @@ class Receipts:
             ),
         )
 
-    async def _refusal(self, request: web.Request, call_id: str) -> web.Response | None:
+    async def _guard(self, request: web.Request) -> Enrolled | web.Response | None:
+        call_id = request.match_info["id"]
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         wanted = receipt_token(self._secret, call_id).encode()
         if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), wanted):
@@ -83,4 +83,4 @@ class Receipts:
         call = await self._desk.store.read(lambda connection: calls.find(connection, call_id))
         if call is not None and call.device != device.name:
             return problem(404, "there is no such call of this device")
-        return None
+        return device

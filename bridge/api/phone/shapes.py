@@ -78,7 +78,7 @@ class Silence(Act):
 class Note(Act):
     """A line for the timeline."""
 
-    text: Annotated[str, Meta(min_length=1, max_length=2000, pattern="^[^\\x00]*$")]
+    text: Annotated[str, Meta(min_length=1, max_length=1000, pattern="^[^\\x00]*$")]
 
 
 class PostReceipt(Act):
