@@ -24,6 +24,8 @@ def incidents(found: Mapping[str, Any], *, closed: bool) -> Iterator[str]:
 def line(one: Mapping[str, Any]) -> str:
     """Show one incident in a line."""
     who = f" by {_text(one['acknowledged_by'])}" if one["acknowledged_by"] else ""
+    if who and one["state"] == "resolved":
+        who = f", acknowledged{who}"
     more = f" and {one['truncated_alerts']} not shown" if one["truncated_alerts"] else ""
     unanswered = " UNANSWERED" if one["unanswered_at"] and one["state"] == "triggered" else ""
     return (
@@ -47,11 +49,15 @@ def story(one: Mapping[str, Any]) -> Iterator[str]:
         reason = f" ({_text(page['reason'])})" if page["reason"] else ""
         yield (
             f"  {_time(page['due_at'])}  step {page['step']} ring {page['ring']}  "
-            f"{page['kind']} -> {_text(page['target'])}: {end}{reason}, {page['attempt']} attempts"
+            f"{page['kind']} -> {_text(page['target'])}: {end}{reason}, {_count(page['attempt'], 'attempt')}"
         )
     yield from ("", "timeline:")
     for event in one["timeline"]:
         yield f"  {_time(event['at'], 'milliseconds')}  {event['kind']}: {_text(event['text'])}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _time(text: str, unit: str = "seconds") -> str:

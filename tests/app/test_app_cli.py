@@ -85,8 +85,8 @@ async def test_show_tells_the_whole_story(world: World) -> None:
         "  firing    2026-11-25T01:59:00Z  alertname='DiskFull' instance='i1' severity='critical'",
         "",
         "pages:",
-        "  2026-11-25T02:00:00Z  step 1 ring 1  ring -> alice-iphone: accepted, 1 attempts",
-        "  2026-11-25T02:00:45Z  step 1 ring 2  ring -> alice-iphone: accepted, 1 attempts",
+        "  2026-11-25T02:00:00Z  step 1 ring 1  ring -> alice-iphone: accepted, 1 attempt",
+        "  2026-11-25T02:00:45Z  step 1 ring 2  ring -> alice-iphone: accepted, 1 attempt",
         "",
         "timeline:",
         "  2026-11-25T02:00:00.000Z  triggered: DiskFull",
@@ -110,6 +110,13 @@ async def test_ack_ends_the_rings_and_says_who_has_it(world: World) -> None:
     assert world.rings() == [0]
     again = await ask(world, "incidents", "ack", one["id"], "-o", "json")
     assert json.loads(again.stdout)["acknowledged_by"] == "carol", "the first has it"
+
+
+async def test_a_resolved_incident_says_who_had_it_and_not_that_they_resolved_it(world: World) -> None:
+    await world.webhook(world.alert())
+    await ask(world, "incidents", "ack", (await world.incident())["id"], "--by", "carol")
+    await world.webhook(world.alert(resolved=True))
+    assert "  resolved, acknowledged by carol  " in (await ask(world, "incidents", "list", "--all")).stdout
 
 
 async def test_no_label_can_write_to_the_operators_terminal(world: World) -> None:
