@@ -59,7 +59,7 @@ class Tokens:
 
 def digest(secret: str) -> str:
     """Digest a code or a credential. Both are long and random, so a plain hash is enough."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()
 
 
 def _same(code: str) -> str:

@@ -9,8 +9,8 @@ from bridge.api.phone.devices import Devices
 from bridge.api.phone.events import Streams
 from bridge.api.phone.incidents import Incidents
 from bridge.api.phone.openapi import document
-from bridge.api.phone.operations import Door
-from bridge.api.phone.receipts import Receipts, receipt_token
+from bridge.api.phone.operations import Door, receipt_token
+from bridge.api.phone.receipts import Receipts
 from bridge.desk import Desk
 
 __all__ = ["PhoneApi", "receipt_token"]
@@ -20,12 +20,12 @@ class PhoneApi:
     """What phones may ask and say."""
 
     def __init__(self, desk: Desk, secret: bytes) -> None:
-        self._door = Door(desk)
+        self._door = Door(desk, secret)
         self.streams = Streams(desk)
         rooms = (
-            Devices(desk, self._door),
+            Devices(desk),
             Incidents(desk),
-            Receipts(desk, self._door, secret),
+            Receipts(desk),
             self.streams,
         )
         self._operations = [operation for room in rooms for operation in room.operations()]

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bridge.api.answers import problem
 from bridge.api.phone import shapes, telling
-from bridge.api.phone.operations import Answer, Asked, Door, Operation, slow_down
+from bridge.api.phone.operations import Answer, Asked, Attempts, Operation, slow_down
 from bridge.desk import Desk
 from bridge.pushes import PushKind
 from bridge.store import Tx, enrolment
@@ -19,9 +19,9 @@ from bridge.texts import NAME, one_line
 class Devices:
     """The operations of enrolment and registration."""
 
-    def __init__(self, desk: Desk, door: Door) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._attempts = door.attempts
+        self._attempts = Attempts()
 
     def operations(self) -> list[Operation]:
         """Give the operations."""

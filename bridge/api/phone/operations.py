@@ -6,6 +6,8 @@ other does not do.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -23,13 +25,13 @@ from bridge.store.enrolment import Enrolled, by_credential
 BODY_LIMIT: Final = 16 * 1024
 """Bytes; the longest honest body is a note."""
 
-Guard: TypeAlias = Callable[[web.Request], Awaitable[Enrolled | web.Response | None]]
-"""Finds who asks, None where nobody needs to say, or the answer that says no."""
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that was let in. `device` is who asks, None where nobody needs to say; `body` is decoded."""
+    """A request that was let in. `device` is who asks, None where a code or a call's token is enough.
+
+    `body` is decoded.
+    """
 
     request: web.Request
     device: Enrolled | None
@@ -54,8 +56,8 @@ Answer: TypeAlias = msgspec.Struct | web.StreamResponse
 class Operation:
     """One method of one path. `body` and `answers` are shapes; `refusals` are the statuses beside the usual.
 
-    `access`: "credential" of an enrolled device, "receipt" (the same, or the call's own token; `guard`
-    tells), or "open". `query` names parameters and their JSON Schema.
+    `access`: "credential" of an enrolled device, "receipt" (the same, or the call's own token), or
+    "open". `query` names parameters and their JSON Schema.
     """
 
     name: str
@@ -67,15 +69,15 @@ class Operation:
     body: type[msgspec.Struct] | None = None
     status: int = 200
     access: str = "credential"
-    guard: Guard | None = None
     refusals: tuple[int, ...] = ()
     query: tuple[tuple[str, dict[str, Any]], ...] = ()
 
 
 class Attempts:
-    """Counts failures to show a code or a credential; too many from one address, or in all, must wait.
+    """Counts wrong codes; too many from one address, or in all, must wait.
 
-    60 bits cannot be guessed at this pace: ten minutes allow some thousand tries.
+    60 bits cannot be guessed at this pace: ten minutes allow two thousand tries. Credentials need no such
+    count: they have 256, and a proxy gives all phones one address, at which nobody shall lock them out.
     """
 
     each: Final = 20
@@ -101,19 +103,18 @@ class Attempts:
 
 
 class Door:
-    """Lets requests in: checks credentials, decodes bodies, encodes answers."""
+    """Lets requests in: checks credentials first, then decodes bodies; encodes answers."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, secret: bytes) -> None:
         self._desk = desk
-        self.attempts = Attempts()
+        self._secret = secret
 
     def route(self, operation: Operation) -> web.RouteDef:
         """Make the route of an operation."""
         return web.route(operation.method, operation.path, partial(self._serve, operation))
 
     async def _serve(self, operation: Operation, request: web.Request) -> web.StreamResponse:
-        guard = operation.guard or (self.device if operation.access == "credential" else _nobody)
-        device = await guard(request)
+        device = await self._let_in(operation, request)
         if isinstance(device, web.Response):
             return device
         body = None
@@ -124,26 +125,33 @@ class Door:
         done = await operation.handler(Asked(request, device, body))
         return done if isinstance(done, web.StreamResponse) else _encode(done, operation.status)
 
-    async def device(self, request: web.Request) -> Enrolled | web.Response:
-        """Find who asks by their credential, or say no."""
-        scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not credential.strip():
-            return refused("send the device's credential as a bearer token", "enrol with a code to get one")
-        now, address = self._desk.clock.now(), request.remote or ""
-        if seconds := self.attempts.wait(address, now):
-            return slow_down(seconds)
-        found = await self._desk.store.read(lambda c: by_credential(c, credential.strip()))
-        if found is None:
-            self.attempts.failed(address, now)
-            return refused("this credential is unknown or was revoked", "enrol this phone again")
-        return found
+    async def _let_in(self, operation: Operation, request: web.Request) -> Enrolled | web.Response | None:
+        if operation.access == "open":
+            return None
+        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+        secret = secret.strip()
+        if scheme.lower() != "bearer" or not secret:
+            return _refused("send the device's credential as a bearer token", "enrol with a code to get one")
+        if operation.access == "receipt" and self._opens(request.match_info["id"], secret):
+            return None
+        found = await self._desk.store.read(lambda connection: by_credential(connection, secret))
+        if found is None and operation.access == "receipt":
+            return _refused("this is not the receipt_token of this call", "nor a device's credential")
+        return found or _refused("this credential is unknown or was revoked", "enrol this phone again")
+
+    def _opens(self, call_id: str, token: str) -> bool:
+        sent = token.encode(errors="surrogateescape")  # a header may hold any octets
+        return hmac.compare_digest(sent, receipt_token(self._secret, call_id).encode())
 
 
-async def _nobody(_: web.Request) -> None:
-    """Ask for nothing."""
+def receipt_token(secret: bytes, call_id: str) -> str:
+    """Make the capability for one call: only the phone that got the push can know it."""
+    return hmac.new(
+        secret, f"receipt\0{call_id}".encode(errors="surrogateescape"), hashlib.sha256
+    ).hexdigest()
 
 
-def refused(error: str, hint: str) -> web.Response:
+def _refused(error: str, hint: str) -> web.Response:
     """Answer 401."""
     response = problem(401, error, hint)
     response.headers["WWW-Authenticate"] = 'Bearer realm="pushkit-bridge"'
