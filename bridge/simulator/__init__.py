@@ -19,12 +19,26 @@ from bridge.simulator.calls import Call
 from bridge.simulator.control import make_app
 from bridge.simulator.faults import Faults
 from bridge.simulator.feeds import Events
-from bridge.simulator.phones import Phone, Phones, Profile, Push, made_up_token
+from bridge.simulator.membership import Membership, Refused
+from bridge.simulator.network import Network
+from bridge.simulator.phonebook import Phones
+from bridge.simulator.phones import Phone
+from bridge.simulator.profile import Profile, Push, made_up_token
 from bridge.simulator.provider_tokens import ProviderKey, ProviderTokens
 from bridge.simulator.receipts import RETRY_AFTER, Courier, Receipt
 from bridge.simulator.service import Service
 
-__all__ = ["Answer", "Call", "Phone", "Push", "Receipt", "Simulator", "scripted"]
+__all__ = [
+    "Answer",
+    "Call",
+    "Membership",
+    "Phone",
+    "Push",
+    "Receipt",
+    "Refused",
+    "Simulator",
+    "scripted",
+]
 
 
 class Simulator:
@@ -34,8 +48,8 @@ class Simulator:
     `state_dir` keeps the authority and the provider key from run to run; without it they live
     in a temporary folder. `renewals` is how many new provider tokens a key may bring in 20
     minutes. `clock` gives the present instant with its time zone: whoever moves it calls
-    `tick()`. `receipt_ca_file` is the authority of https receipt URLs, `receipt_retry` the
-    pauses in seconds between a receipt's attempts. Raises OSError where it cannot listen.
+    `tick()`. `receipt_ca_file` is the authority of a bridge that listens with https, `receipt_retry`
+    the pauses in seconds between a receipt's attempts. Raises OSError where it cannot listen.
     """
 
     def __init__(
@@ -66,7 +80,8 @@ class Simulator:
         self.phones = Phones()
         self.tokens = ProviderTokens(environment, renewals)
         self.service = Service(self.phones, self.tokens, {topic, *topics}, environment, self.agenda)
-        self.courier = Courier(self.agenda, receipt_retry, receipt_ca_file)
+        self.network = Network(receipt_ca_file)
+        self.courier = Courier(self.agenda, self.network, receipt_retry)
         self._listen = (host, port)
         self._control_listen = (control_host, control_port)
         self._state_dir = state_dir
@@ -131,7 +146,7 @@ class Simulator:
         folder = self._state_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="apns-simulator-"))
         self.identity = identity.load(Path(folder), self.key_id)
         self.tokens.keys[self.key_id] = ProviderKey(self.key_id, self.team_id, self.identity.provider_key)
-        stack.push_async_callback(self.courier.close)
+        stack.push_async_callback(self.network.close)
         stack.callback(self.agenda.close)
         self.apns = ApnsServer(self.service, self.identity.tls, self.agenda)
         self.faults = Faults(self.apns, self.service, self.tokens)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from bridge.simulator.feeds import Signal
 
-# ended: nobody answered until `expires_at`.
+# ended: nobody answered until `expires_at`, or the bridge's stream said that it is over.
 CallState: TypeAlias = Literal["ringing", "answered", "declined", "ended"]
 
 
@@ -31,7 +31,7 @@ class Call:
     """One call on one phone. `history` tells when each state was reached, the present one last.
 
     `records` are those that know of it, by id: more than one where bridges that share nothing
-    rang the phone with the same UUID.
+    rang the phone with the same UUID. `why` it ended: "unanswered", or what the bridge said.
     """
 
     uuid: str
@@ -40,6 +40,7 @@ class Call:
     records: dict[str, Record]
     payload: dict[str, Any] = field(repr=False)
     history: list[tuple[datetime, CallState]]
+    why: str = ""
     _signal: Signal = field(default_factory=Signal, repr=False)
 
     @property

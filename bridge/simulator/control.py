@@ -10,17 +10,25 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from aiohttp import ClientConnectionResetError, web
 
+from bridge.pushes import Environment, PushKind
 from bridge.simulator.answers import Answer, scripted
 from bridge.simulator.calls import Call
 from bridge.simulator.feeds import Event
-from bridge.simulator.phones import Behaviour, Phone, Profile, Push
+from bridge.simulator.membership import Refused, read_link
+from bridge.simulator.phones import Phone
+from bridge.simulator.profile import Behaviour, Profile, Push
 
 if TYPE_CHECKING:
     from bridge.simulator import Simulator
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _TEXTS: Final = ("bundle_id", "voip_token", "alert_token")
-_FIELDS: Final = (*_TEXTS, "environment", "behaviour", "delay", "auto_answer", "unregistered_since")
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "environment": get_args(Environment),
+    "behaviour": get_args(Behaviour),
+    "receipts_by": ("token", "credential"),
+}
+_FIELDS: Final = (*_TEXTS, *_CHOICES, "delay", "auto_answer", "unregistered_since", "time_sensitive")
 
 
 def make_app(sim: Simulator) -> web.Application:
@@ -39,6 +47,10 @@ def make_app(sim: Simulator) -> web.Application:
             web.post("/phones/{name}/answer", control.answer),
             web.post("/phones/{name}/decline", control.decline),
             web.post("/phones/{name}/script", control.script),
+            web.post("/phones/{name}/enrol", control.enrol),
+            web.post("/phones/{name}/rotate", control.rotate),
+            web.post("/phones/{name}/invalidate", control.invalidate),
+            web.post("/phones/{name}/incidents/{id}/{verb}", control.act),
             web.get("/answers", control.answers),
             web.get("/events", control.events),
             web.get("/faults", control.faults),
@@ -58,8 +70,10 @@ async def _say_what_is_wrong(request: web.Request, handler: _Handler) -> web.Str
         return web.json_response({"error": error.reason}, status=error.status)
     except KeyError as error:
         return web.json_response({"error": str(error.args[0])}, status=404)
-    except LookupError as error:
+    except (LookupError, Refused) as error:
         return web.json_response({"error": str(error)}, status=409)
+    except ConnectionError as error:
+        return web.json_response({"error": str(error)}, status=502)
     except ValueError as error:
         return web.json_response({"error": str(error)}, status=400)
 
@@ -108,6 +122,35 @@ class _Control:
         for answer, times in [_times(wish) for wish in (wishes if isinstance(wishes, list) else [wishes])]:
             phone.answer_next(answer, times)
         return web.json_response(_phone(phone))
+
+    async def enrol(self, request: web.Request) -> web.Response:
+        """Enrol with a bridge: `link` is what its QR code says; or `url` and `code`."""
+        phone, wish = self._named(request), await _body(request)
+        url, code = (
+            read_link(_text(wish, "link")) if "link" in wish else (_text(wish, "url"), _text(wish, "code"))
+        )
+        await phone.enrol(url, code)
+        return web.json_response(_phone(phone))
+
+    async def rotate(self, request: web.Request) -> web.Response:
+        """Get new tokens, as PushKit's didUpdate tells."""
+        phone = self._named(request)
+        await phone.rotate_tokens()
+        return web.json_response(_phone(phone))
+
+    async def invalidate(self, request: web.Request) -> web.Response:
+        """Lose the token of a `kind`, as PushKit's didInvalidatePushToken tells."""
+        phone, wish = self._named(request), await _body(request)
+        if wish.get("kind") not in get_args(PushKind):
+            raise ValueError(f"kind is voip or alert, not {wish.get('kind')!r}")
+        await phone.invalidate(wish["kind"])
+        return web.json_response(_phone(phone))
+
+    async def act(self, request: web.Request) -> web.Response:
+        """Do something to an incident as the phone's owner; the body goes to the bridge as it is."""
+        membership = self._named(request).enrolled
+        incident, verb = request.match_info["id"], request.match_info["verb"]
+        return web.json_response(await membership.act(incident, verb, **await _body(request)))
 
     async def answers(self, _: web.Request) -> web.Response:
         """Give the newest 1,000 answers, newest last."""
@@ -175,6 +218,13 @@ async def _body(request: web.Request) -> dict[str, Any]:
     return value
 
 
+def _text(wish: Mapping[str, Any], name: str) -> str:
+    value = wish.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is a text, not {value!r}")  # noqa: TRY004 - one error for the interface
+    return value
+
+
 async def _call_uuid(request: web.Request) -> str | None:
     wanted = (await _body(request)).get("call")
     if wanted is not None and not isinstance(wanted, str):
@@ -189,7 +239,9 @@ def _settings(wish: Mapping[str, Any]) -> dict[str, Any]:
     for name in _TEXTS:
         if name in wish and not isinstance(wish[name], str):
             raise ValueError(f"{name} is a text, not {wish[name]!r}")
-    for name, allowed in (("environment", ("production", "sandbox")), ("behaviour", get_args(Behaviour))):
+    if not isinstance(wish.get("time_sensitive", False), bool):
+        raise ValueError(f"time_sensitive is true or false, not {wish['time_sensitive']!r}")  # noqa: TRY004 - one error for the interface
+    for name, allowed in _CHOICES.items():
         if name in wish and wish[name] not in allowed:
             raise ValueError(f"{name} is one of {', '.join(allowed)}, not {wish[name]!r}")
     for name in ("delay", "auto_answer"):
@@ -224,12 +276,14 @@ def _times(wish: Any) -> tuple[Answer, int]:
 def _phone(phone: Phone) -> dict[str, Any]:
     profile: Profile = phone.profile
     fields = {name: getattr(profile, name) for name in _FIELDS}
-    since = profile.unregistered_since
+    since, member = profile.unregistered_since, phone.membership
+    known = member and {"url": member.url, "device": member.device, "owner": member.owner}
     return (
         {"name": phone.name}
         | fields
         | {
             "unregistered_since": since and since.isoformat(),
+            "enrolled": known,
             "answers_waiting": len(phone.script),
             "pushes": len(phone.pushes.items),
             "calls": len(phone.calls.items),
@@ -253,6 +307,7 @@ def _call(call: Call) -> dict[str, Any]:
         "uuid": call.uuid,
         "id": call.record_id,
         "state": call.state,
+        "why": call.why,
         "expires_at": call.expires_at.isoformat(),
         "history": [{"at": at.isoformat(), "state": state} for at, state in call.history],
         "payload": call.payload,

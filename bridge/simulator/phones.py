@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-from hashlib import sha256
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import structlog
 
@@ -16,63 +15,16 @@ from bridge.simulator.agenda import Agenda
 from bridge.simulator.answers import Answer, Refusal
 from bridge.simulator.calls import Call, CallState, Malformed, read_call
 from bridge.simulator.feeds import Events, Feed
+from bridge.simulator.membership import Heard, Membership
+from bridge.simulator.profile import Fate, Profile, Push, made_up_token
 from bridge.simulator.receipts import Courier, Outgoing, Receipt, ReceiptKind
-from bridge.simulator.rules import TOKEN, Notification
-
-# normal: shows what comes. unregistered: APNs answers 410. slow: shows it, the answer comes `delay` seconds
-# later. silent: APNs accepts, the phone shows nothing. cut-off: flight mode; APNs accepts and stores nothing.
-# do-not-disturb: CallKit filters each call.
-Behaviour: TypeAlias = Literal["normal", "unregistered", "slow", "silent", "cut-off", "do-not-disturb"]
-
-# What became of a push on the phone.
-# repeat: CallKit has that call already. joined: the same, but the record is another bridge's.
-Fate: TypeAlias = Literal[
-    "rang", "repeat", "joined", "stale", "filtered", "malformed", "notified", "silent", "expired"
-]
+from bridge.simulator.rules import Notification
 
 # CXErrorCodeIncomingCallError, Apple's CallKit.
 CALL_UUID_ALREADY_EXISTS: Final = 2
 FILTERED_BY_DO_NOT_DISTURB: Final = 3
+_KINDS: Final[tuple[PushKind, ...]] = ("voip", "alert")
 _log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Profile:
-    """What can be set about a phone. `delay` and `auto_answer` are in seconds; tokens are hex."""
-
-    bundle_id: str
-    environment: Environment
-    voip_token: str
-    alert_token: str
-    behaviour: Behaviour = "normal"
-    delay: float = 5.0
-    auto_answer: float | None = None
-    unregistered_since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Push:
-    """One push that reached the phone's side: when, with which headers, and what became of it."""
-
-    at: datetime
-    notification: Notification
-    headers: Mapping[str, str] = field(repr=False)
-    fate: Fate
-
-    @property
-    def apns_id(self) -> str:
-        """Give the id under which the sender knows this push."""
-        return self.notification.apns_id
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        """Give the decoded body."""
-        return self.notification.payload
-
-
-def made_up_token(name: str, kind: PushKind, environment: Environment) -> str:
-    """Give a device token that stays the same from run to run."""
-    return sha256(f"{environment}/{name}/{kind}".encode()).hexdigest()
 
 
 class Phone:
@@ -81,14 +33,20 @@ class Phone:
     def __init__(self, name: str, profile: Profile, agenda: Agenda, events: Events, courier: Courier) -> None:
         self.name = name
         self.profile = profile
+        self.membership: Membership | None = None
+        self.retired: dict[str, datetime] = {}
+        """Tokens that are dead, and since when."""
         self.script: deque[Answer] = deque()
         self.pushes: Feed[Push] = Feed()
         self.calls: Feed[Call] = Feed()
         self.receipts: Feed[Receipt] = Feed()
+        self.heard: Feed[Heard] = Feed()
         self._agenda = agenda
         self._events = events
+        self._network = courier.network
         self._outgoing = Outgoing(courier, self._receipt_settled)
         self._newest: dict[str, Call] = {}  # by CallKit UUID
+        self._over: set[str] = set()  # records of calls that are over, as the stream said
 
     async def wait_for_push(self, seconds: float | None = 10.0) -> Push:
         """Give the oldest push that was not given out yet, waiting for it. Raises TimeoutError."""
@@ -144,7 +102,7 @@ class Phone:
             self._ring(call)
         elif fate == "joined":
             self._join(self._newest[call.uuid], call)
-        elif fate == "notified":
+        elif fate in {"notified", "quiet"}:
             self._receipt(call, "received")
         elif fate == "repeat":
             self._receipt(call, "failed", CALL_UUID_ALREADY_EXISTS)
@@ -159,9 +117,83 @@ class Phone:
         """Decline the call, by default the one that rings longest. Raises LookupError if none rings."""
         return self._finish(self._ringing(call_uuid), "declined")
 
+    # --- with the bridge ---
+
+    async def enrol(self, url: str, code: str, name: str | None = None, again: float = 1.0) -> Membership:
+        """Enrol with a one-time code, put the tokens, and follow the stream.
+
+        One that breaks off is taken up `again` seconds later. Raises membership.Refused, or OSError
+        where nobody answers.
+        """
+        new = await Membership.enrol(self._network, url, code, name, self._awake)
+        if self.membership is not None:
+            await self.membership.close()
+        self.membership = new
+        self._events.publish("enrolled", phone=self.name, device=new.device, owner=new.owner)
+        await self.put_tokens()
+        new.follow(self._hear, self._revoked, again)
+        return new
+
+    @property
+    def enrolled(self) -> Membership:
+        """Give the membership. Raises LookupError where the phone has none."""
+        if self.membership is None:
+            raise LookupError(f"{self.name} has not enrolled")
+        return self.membership
+
+    async def put_tokens(self) -> Any:
+        """Tell the bridge the tokens that live; gives how it sees the device. Raises as Membership.ask."""
+        profile = self.profile
+        tokens = {"voip_token": profile.voip_token, "alert_token": profile.alert_token}
+        body = {kind: token for kind, token in tokens.items() if token.lower() not in self.retired}
+        body |= {"environment": profile.environment, "bundle_id": profile.bundle_id}
+        return await self.enrolled.ask("PUT", "/api/v1/device/tokens", body)
+
+    async def rotate_tokens(self) -> None:
+        """Get new tokens from iOS (PushKit's didUpdate): the old ones are dead. Raises as Membership.ask."""
+        for kind in _KINDS:
+            self._retire(kind)
+        new = f"{self.name}/{len(self.retired)}"
+        self.profile = replace(
+            self.profile,
+            voip_token=made_up_token(new, "voip", self.profile.environment),
+            alert_token=made_up_token(new, "alert", self.profile.environment),
+        )
+        if self.membership is not None:
+            await self.put_tokens()
+
+    async def invalidate(self, kind: PushKind) -> None:
+        """Lose a token (PushKit's didInvalidatePushToken). Raises as Membership.ask."""
+        self._retire(kind)
+        if self.membership is not None:
+            await self.membership.ask("DELETE", f"/api/v1/device/tokens/{kind}")
+
     async def close(self) -> None:
-        """Stop posting."""
+        """Stop posting and following."""
         await self._outgoing.close()
+        if self.membership is not None:
+            await self.membership.close()
+
+    def _retire(self, kind: PushKind) -> None:
+        token = self.profile.voip_token if kind == "voip" else self.profile.alert_token
+        self.retired.setdefault(token.lower(), self._agenda.now())
+
+    def _awake(self) -> bool:
+        return self.profile.behaviour not in {"cut-off", "silent"}
+
+    def _revoked(self) -> None:
+        self.membership = None
+        self._events.publish("revoked", phone=self.name)
+
+    def _hear(self, heard: Heard) -> None:
+        """Take in what the stream says: a ring that is over ends here, once no other bridge wants it."""
+        self.heard.add(heard)
+        if heard.kind != "call_ended":
+            return
+        self._over.add(heard.data["call"])
+        for call in self.calls.items:
+            if call.state == "ringing" and self._over.issuperset(call.records):
+                self._finish(call, "ended", f"{heard.data['reason']}: {heard.data['text']}")
 
     def _show(self, notification: Notification) -> tuple[Fate, Call | None]:
         behaviour = self.profile.behaviour
@@ -170,8 +202,15 @@ class Phone:
         if behaviour == "silent":
             return "silent", None
         if notification.push_type != "voip":
-            return "notified", self._read(notification)
+            return "notified" if self._sounds(notification) else "quiet", self._read(notification)
         return self._report(notification)
+
+    def _sounds(self, notification: Notification) -> bool:
+        """Tell whether Do Not Disturb lets a notification through; the app's extension runs in any case."""
+        if self.profile.behaviour != "do-not-disturb":
+            return True
+        level = notification.payload.get("aps", {}).get("interruption-level")
+        return level == "critical" or (level == "time-sensitive" and self.profile.time_sensitive)
 
     def _read(self, notification: Notification) -> Call | None:
         try:
@@ -190,6 +229,8 @@ class Phone:
             return "malformed", None
         if now >= call.expires_at:
             return "stale", call
+        if call.record_id in self._over:
+            return "over", call
         known = self._newest.get(call.uuid)
         if known is not None and known.live(now):
             return ("repeat" if call.record_id in known.records else "joined"), call
@@ -213,7 +254,7 @@ class Phone:
 
     def _if_ringing(self, call: Call, state: CallState) -> None:
         if call.state == "ringing":
-            self._finish(call, state)
+            self._finish(call, state, "unanswered" if state == "ended" else "")
 
     def _ringing(self, call_uuid: str | None) -> Call:
         wanted = call_uuid.lower() if call_uuid else None
@@ -224,7 +265,8 @@ class Phone:
             f"no call is ringing on {self.name}" if wanted is None else f"{wanted} is not ringing"
         )
 
-    def _finish(self, call: Call, state: CallState) -> Call:
+    def _finish(self, call: Call, state: CallState, why: str = "") -> Call:
+        call.why = why
         call.change(state, self._agenda.now())
         self._events.publish(state, **self._named(call))
         if state in {"answered", "declined"}:
@@ -235,69 +277,17 @@ class Phone:
         return {"phone": self.name, "call": call.uuid, "record": call.record_id}
 
     def _receipt(self, call: Call, kind: ReceiptKind, code: int | None = None) -> None:
-        for record in call.records.values():
-            if record.url is not None:
-                now = self._agenda.now()
-                self._outgoing.post(Receipt(kind, call.uuid, record.url, record.token, now, code))
+        for name, record in call.records.items():
+            if record.url is None:
+                continue
+            url, token = record.url, record.token
+            if self.profile.receipts_by == "credential" and self.membership is not None:
+                token = self.membership.credential
+                url = f"{self.membership.url}/api/v1/calls/{name}/receipts"
+            self._outgoing.post(Receipt(kind, call.uuid, url, token, self._agenda.now(), code))
 
     def _receipt_settled(self, receipt: Receipt) -> None:
         self.receipts.add(receipt)
         self._events.publish(
             "receipt", phone=self.name, call=receipt.call_uuid, receipt=receipt.kind, status=receipt.status
         )
-
-
-class Phones:
-    """All phones, by name and by token."""
-
-    def __init__(self) -> None:
-        self._phones: dict[str, Phone] = {}
-
-    def __iter__(self) -> Iterator[Phone]:
-        return iter(list(self._phones.values()))
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._phones
-
-    def __getitem__(self, name: str) -> Phone:
-        try:
-            return self._phones[name]
-        except KeyError:
-            raise KeyError(
-                f"no phone {name!r}; there are {', '.join(sorted(self._phones)) or 'none'}"
-            ) from None
-
-    def add(self, phone: Phone) -> Phone:
-        """Take a phone in. Raises ValueError if its name or a token is taken."""
-        if phone.name in self._phones:
-            raise ValueError(f"there is a phone {phone.name!r} already")
-        self.check_tokens(phone.name, phone.profile)
-        self._phones[phone.name] = phone
-        return phone
-
-    def check_tokens(self, name: str, profile: Profile) -> None:
-        """Raise ValueError where a token is not free for this phone."""
-        if profile.voip_token.lower() == profile.alert_token.lower():
-            raise ValueError("voip_token and alert_token are the same; iOS never gives out the same twice")
-        for token in (profile.voip_token, profile.alert_token):
-            if not TOKEN.fullmatch(token):
-                raise ValueError(f"token {mask(token)} is not hexadecimal, or longer than 100 bytes")
-            owner = self.find(token)
-            if owner is not None and owner[0].name != name:
-                raise ValueError(f"token {mask(token)} belongs to the phone {owner[0].name!r}")
-
-    def remove(self, name: str) -> Phone:
-        """Let a phone go: its tokens become unknown. Raises KeyError."""
-        phone = self[name]
-        del self._phones[name]
-        return phone
-
-    def find(self, token: str) -> tuple[Phone, PushKind] | None:
-        """Give the phone that has this token, and which of its tokens it is."""
-        wanted = token.lower()
-        for phone in self._phones.values():
-            if phone.profile.voip_token.lower() == wanted:
-                return phone, "voip"
-            if phone.profile.alert_token.lower() == wanted:
-                return phone, "alert"
-        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,10 +14,10 @@ import aiohttp
 import structlog
 
 from bridge.simulator.agenda import Agenda
+from bridge.simulator.network import Network
 
 ReceiptKind: TypeAlias = Literal["received", "answered", "declined", "failed"]
 RETRY_AFTER: Final = (0.5, 1.0, 2.0)
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
 _log = structlog.get_logger()
 
 
@@ -52,16 +51,12 @@ class Courier:
     """Posts receipts. Tries again, with the same event id, where the network or the bridge failed.
 
     `retry_after` are the pauses in seconds between the attempts, by the agenda's clock.
-    `ca_file` holds the authority for https receipt URLs, None = the system's.
     """
 
-    def __init__(
-        self, agenda: Agenda, retry_after: Sequence[float] = RETRY_AFTER, ca_file: str | None = None
-    ) -> None:
+    def __init__(self, agenda: Agenda, network: Network, retry_after: Sequence[float] = RETRY_AFTER) -> None:
+        self.network = network
         self._agenda = agenda
         self._retry_after = retry_after
-        self._ca_file = ca_file
-        self._session: aiohttp.ClientSession | None = None
 
     async def deliver(self, receipt: Receipt) -> None:
         """Post one receipt, with retries; the result stands in the receipt."""
@@ -79,15 +74,10 @@ class Courier:
             attempts=receipt.attempts,
         )
 
-    async def close(self) -> None:
-        """Close the connections to the bridge."""
-        if self._session is not None:
-            await self._session.close()
-
     async def _post(self, receipt: Receipt) -> int | None:
         headers = {"Authorization": f"Bearer {receipt.token}"}
         try:
-            async with self._open().post(
+            async with self.network.open().post(
                 receipt.url, json=receipt.body, headers=headers, allow_redirects=False
             ) as answer:
                 await answer.read()
@@ -95,13 +85,6 @@ class Courier:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             _log.warning("receipt could not be posted", call=receipt.call_uuid, error=repr(error))
             return None
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            trusted = ssl.create_default_context(cafile=self._ca_file)
-            connector = aiohttp.TCPConnector(ssl=trusted)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
-        return self._session
 
 
 class Outgoing:

@@ -13,7 +13,7 @@ import structlog
 from bridge.pushes import Environment, mask
 from bridge.simulator.agenda import Agenda
 from bridge.simulator.answers import Answer, Refusal
-from bridge.simulator.phones import Phones
+from bridge.simulator.phonebook import Phones
 from bridge.simulator.provider_tokens import ProviderTokens
 from bridge.simulator.rules import TOKEN, Notification, Request, apns_id, check, check_target
 
@@ -117,6 +117,8 @@ class Service:
             raise Refusal("UnrelatedKeyIdInToken")
 
     def _deliver(self, request: Request, notification: Notification) -> Reply:
+        if since := self._phones.dead_since(notification.token):
+            raise Refusal("Unregistered", timestamp=int(since.timestamp() * 1000))
         found = self._phones.find(notification.token)
         if found is None:
             raise Refusal("BadDeviceToken")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +21,7 @@ from bridge.alerts import fingerprint
 from bridge.app import Bridge, Options
 from bridge.simulator import Phone, Simulator
 from bridge.simulator.agenda import wall_clock
+from bridge.simulator.membership import read_link
 from bridge.store import calls, outbox, queries
 
 PAYLOADS = Path(__file__).parent.parent / "payloads"
@@ -35,6 +38,15 @@ async def until(reached: Callable[[], bool | Awaitable[bool]], what: str = "it d
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(what) from None
+
+
+def _port_to_keep() -> int:
+    """A free port that a bridge finds free again after a restart: below those that the system gives out."""
+    while True:
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", random.randrange(12_000, 32_000)))
+            port: int = one.getsockname()[1]
+            return port
 
 
 class Answer:
@@ -69,6 +81,7 @@ class World:
         self.config_file = folder / "config.yaml"
         self.config: dict[str, Any] = {}
         self.options: dict[str, Any] = {}
+        self.phone_listen = f"127.0.0.1:{_port_to_keep()}"
         self.http: aiohttp.ClientSession
         self._stack = AsyncExitStack()
         self._running: Bridge | None = None
@@ -119,7 +132,7 @@ class World:
         self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False))
 
     def _options(self) -> Options:
-        free = {"web_listen": ("127.0.0.1:0",), "phone_listen": "127.0.0.1:0"}
+        free = {"web_listen": ("127.0.0.1:0",), "phone_listen": self.phone_listen}
         return Options(config_file=self.config_file, **(free | self.options))
 
     def _config(self) -> dict[str, Any]:
@@ -153,6 +166,15 @@ class World:
     def step(self, *groups: str, **fields: Any) -> dict[str, Any]:
         ring = {"every": "45s", "times": 4, "for": "30s"}
         return {"device_groups": list(groups), "ring": ring, "then_after": "5m"} | fields
+
+    async def enrol(self, *names: str, **query: str) -> None:
+        """Let phones enrol, each for the person that its name begins with."""
+        for name in names:
+            owner = name.partition("-")[0]
+            made = await self.post("/api/v1/enrolments", params={"owner": owner} | query)
+            assert made.status == 201, made.body
+            url, code = read_link(made.json["link"])
+            await self.sim.phone(name).enrol(url, code, name=f"{name}-iphone", again=0.01)
 
     # --- time ---
 

@@ -39,3 +39,12 @@ async def world(stage: World) -> World:
     """A running bridge."""
     await stage.start()
     return stage
+
+
+@pytest.fixture
+async def home(stage: World) -> World:
+    """A running bridge whose phones have enrolled; it knows no static tokens."""
+    stage.config["devices"] = []
+    await stage.start()
+    await stage.enrol("alice", "bob")
+    return stage

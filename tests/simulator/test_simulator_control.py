@@ -127,6 +127,8 @@ async def test_connections_are_dropped_on_request(control: Control, sender: Send
         ("PATCH", "/phones/alice", {"behavior": "slow"}, 400, "unknown key behavior"),
         ("PATCH", "/phones/alice", {"behaviour": "asleep"}, 400, "behaviour is one of normal, unregistered"),
         ("PATCH", "/phones/alice", {"environment": []}, 400, "environment is one of"),
+        ("PATCH", "/phones/alice", {"receipts_by": "post"}, 400, "receipts_by is one of token, credential"),
+        ("PATCH", "/phones/alice", {"time_sensitive": 1}, 400, "time_sensitive is true or false"),
         ("PATCH", "/phones/alice", {"delay": "5s"}, 400, "delay is a number of seconds"),
         ("PATCH", "/phones/alice", {"delay": None}, 400, "delay is a number of seconds"),
         ("PATCH", "/phones/alice", {"voip_token": 7}, 400, "voip_token is a text"),

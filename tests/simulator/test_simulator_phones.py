@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bridge.simulator import Simulator, scripted
+from bridge.simulator.membership import Heard
 
 from .client import Sender
 from .conftest import Bridge, Receiver, Time
@@ -221,6 +222,61 @@ async def test_do_not_disturb_filters_the_call_and_says_so(
     assert (await phone.wait_for_receipt()).accepted
     assert (receiver.posts[0][1]["receipt"], receiver.posts[0][1]["error_code"]) == ("failed", 3)
     assert (phone.pushes.items[0].fate, phone.calls.items) == ("filtered", [])
+
+
+@pytest.mark.parametrize(
+    ("level", "allowed", "fate"),
+    [
+        ("critical", False, "notified"),
+        ("time-sensitive", True, "notified"),
+        ("time-sensitive", False, "quiet"),
+        ("active", True, "quiet"),
+        (None, True, "quiet"),
+    ],
+)
+async def test_do_not_disturb_lets_through_what_is_critical_or_allowed(
+    sender: Sender,
+    bridge: Bridge,
+    sim: Simulator,
+    receiver: Receiver,
+    level: str | None,
+    allowed: bool,
+    fate: str,
+) -> None:
+    """The app's notification service extension runs in any case, and posts `received`."""
+    phone = sim.phone("alice")
+    phone.profile.behaviour, phone.profile.time_sensitive = "do-not-disturb", allowed
+    body = json.loads(bridge.call(**receiver.call())) | {"aps": {"alert": {"title": "x"}}}
+    if level is not None:
+        body["aps"]["interruption-level"] = level
+    await sender.send(bridge.alert_headers(), json.dumps(body).encode())
+    assert (await phone.wait_for_receipt()).accepted
+    assert ([push.fate for push in phone.pushes.items], receiver.kinds) == ([fate], ["received"])
+
+
+async def test_a_push_whose_call_is_over_already_as_the_stream_said_rings_nobody(
+    sender: Sender, bridge: Bridge, sim: Simulator
+) -> None:
+    """A bridge's stream may be faster than APNs."""
+    phone = sim.phone("alice")
+    over = {"call": "rec-1", "uuid": CALL, "reason": "resolved", "text": "resolved"}
+    phone._hear(Heard("call_ended", over))
+    await bridge.push(sender, bridge.call(uuid=CALL, id="rec-1"))
+    assert ([push.fate for push in phone.pushes.items], phone.calls.items) == (["over"], [])
+
+
+async def test_a_ring_that_two_bridges_want_ends_when_both_say_so(
+    sender: Sender, bridge: Bridge, sim: Simulator
+) -> None:
+    phone = sim.phone("alice")
+    for record in ("rec-1", "rec-2"):
+        await bridge.push(sender, bridge.call(uuid=CALL, id=record))
+    (call,) = phone.calls.items
+    for record, state in (("rec-1", "ringing"), ("rec-2", "ended")):
+        over = {"call": record, "uuid": CALL, "reason": "acknowledged", "text": "answered by bob"}
+        phone._hear(Heard("call_ended", over))
+        assert call.state == state
+    assert call.why == "acknowledged: answered by bob"
 
 
 @pytest.mark.parametrize("since", [None, datetime(2026, 11, 1, tzinfo=UTC)])
