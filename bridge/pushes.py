@@ -6,9 +6,9 @@ and "Handling notification responses from APNs".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 Environment: TypeAlias = Literal["production", "sandbox"]
 PushKind: TypeAlias = Literal["voip", "alert"]
@@ -19,8 +19,7 @@ def mask(token: str) -> str:
     return f"{token[:4]}…{token[-4:]}" if len(token) > 16 else "…"
 
 
-@dataclass(frozen=True, slots=True)
-class PushRequest:
+class PushRequest(NamedTuple):
     """One request to APNs, complete: the transport adds nothing but the provider token.
 
     `apns_id` is a lowercase UUID. `topic` carries ".voip" where the kind needs it.
@@ -29,15 +28,19 @@ class PushRequest:
     """
 
     apns_id: str
-    token: str = field(repr=False)
+    token: str
     topic: str
     kind: PushKind
     environment: Environment
     priority: int
     expiration: int
-    payload: bytes = field(repr=False)
+    payload: bytes
     collapse_id: str | None = None
     timeout: float = 10.0
+
+    def __repr__(self) -> str:
+        """Show enough to recognise it; neither the token nor what is in it."""
+        return f"PushRequest({self.kind} {self.apns_id} to {mask(self.token)}, {len(self.payload)} B)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ BODY_LIMIT: Final = 1_048_576  # octets after which nobody is explaining anythin
 INTERIM_LIMIT: Final = 32  # 1xx answers before the final one
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110 section 5.6.2, lower case
+_VISIBLE: Final = bytes(range(0x21, 0x7F))  # of these, most values consist
+_VALUE: Final = re.compile(rb"[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?")  # RFC 9113 section 8.2.1
 _STATUS: Final = re.compile(rb"[1-9][0-9][0-9]")
 # RFC 9113 section 8.2.2: these would mean something to HTTP/1.1 only.
 _FORBIDDEN: Final = frozenset(
@@ -133,7 +135,7 @@ def _check(fields: list[tuple[bytes, bytes]], first: int) -> None:
     for name, value in fields[first:]:
         if not _allowed(name):
             raise MalformedError("a field that HTTP/2 does not allow")
-        if b"\0" in value or b"\n" in value or b"\r" in value or value.strip(b" \t") != value:
+        if value.translate(None, _VISIBLE) and _VALUE.fullmatch(value) is None:
             raise MalformedError("a value that HTTP/2 does not allow")
 
 

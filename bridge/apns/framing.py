@@ -238,8 +238,15 @@ def header_frames(stream_id: int, block: bytes, flags: int, limit: int) -> bytes
 
 def request(stream_id: int, block: bytes, payload: bytes) -> bytes:
     """Write a whole request: HEADERS and DATA, where either fits into one frame."""
-    first = head(HEADERS, END_HEADERS, stream_id, len(block))
-    return b"".join((first, block, head(DATA, END_STREAM, stream_id, len(payload)), payload))
+    headers, data = len(block), len(payload)
+    return b"".join(
+        (
+            _HEAD.pack(headers >> 16, headers & 0xFFFF, HEADERS, END_HEADERS, stream_id),
+            block,
+            _HEAD.pack(data >> 16, data & 0xFFFF, DATA, END_STREAM, stream_id),
+            payload,
+        )
+    )
 
 
 def settings(values: dict[Setting, int]) -> bytes:

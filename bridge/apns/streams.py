@@ -113,13 +113,14 @@ class Streams(asyncio.BufferedProtocol):
         exchange.window = self._windows.initial
         self._next = stream_id + 2
         self._streams[stream_id] = exchange
-        block = self._block(exchange)
-        payload = exchange.notification.payload
-        if payload and len(payload) <= self._whole_body() and len(block) <= self._frame_limit:
+        block, payload, windows = self._block(exchange), exchange.notification.payload, self._windows
+        size = len(payload)
+        limit = min(windows.initial, windows.connection, self._frame_limit)
+        if 0 < size <= limit and len(block) <= self._frame_limit:
             # What nearly every push comes to.
-            exchange.sent = len(payload)
-            exchange.window -= len(payload)
-            self._windows.connection -= len(payload)
+            exchange.sent = size
+            exchange.window -= size
+            windows.connection -= size
             self._write(framing.request(stream_id, block, payload))
         else:
             flags = 0 if payload else framing.END_STREAM
@@ -129,10 +130,6 @@ class Streams(asyncio.BufferedProtocol):
             self._flush()  # the line was quiet: there is nobody to share a write with
         if self._next > LAST_STREAM:
             self.leave("StreamsUsedUp")
-
-    def _whole_body(self) -> int:
-        """Give the largest body that a new stream could send in one frame."""
-        return min(self._windows.initial, self._windows.connection, self._frame_limit)
 
     def _block(self, exchange: Exchange) -> bytes:
         wanted = exchange.notification
