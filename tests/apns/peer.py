@@ -23,7 +23,7 @@ from h2.settings import SettingCodes
 
 from bridge.apns import framing
 
-PATIENCE = 10.0  # seconds; only a failing test waits that long
+PATIENCE = 30.0  # seconds; only a failing test waits that long
 
 
 async def stopped(server: asyncio.Server, tasks: set[asyncio.Task[None]]) -> None:
