@@ -132,7 +132,7 @@ class Tx:
             for chunk in _chunks(ids):
                 mine = update(pages).where(pages.c.incident_id.in_(chunk)).values(withdrawn=reason)
                 await self.connection.execute(mine.where(pages.c.state == "waiting").values(over))
-                await self.connection.execute(mine.where(pages.c.state == "waiting"))
+                await self.connection.execute(mine.where(pages.c.state == "sending"))
 
     async def _write_pages(self, stage: Stage) -> None:
         """Insert pages; a stand-in that is there already is the same page, for its id says so."""
