@@ -21,7 +21,7 @@ from bridge.incidents import Change, Incident, Page, Slot
 from bridge.lifecycle import Destination, Times
 from bridge.oncall import Phone
 from bridge.people import Verb
-from bridge.store import Scope, Store, Tx, actions, calls, devices
+from bridge.store import Scope, Store, Tx, actions, calls, devices, enrolment
 from bridge.store.calls import Receipt
 from bridge.telemetry import Metrics
 
@@ -190,6 +190,15 @@ class Desk:
         if answered is not None:
             self.metrics.receipts.labels(receipt.kind).inc()
         return answered
+
+    async def revoke(self, name: str) -> bool:
+        """Let an enrolled device go, and its event stream end; False where no such device has enrolled."""
+
+        async def job(tx: Tx) -> bool:
+            tx.changed = await enrolment.revoke(tx.connection, name, tx.now)
+            return tx.changed
+
+        return await self.store.write(job)
 
     async def _heard(self, tx: Tx, settings: Settings, call: Call, receipt: Receipt) -> None:
         await devices.heard(tx.connection, call.device, tx.now)

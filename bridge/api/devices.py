@@ -74,7 +74,7 @@ class Devices:
     async def revoke(self, request: web.Request) -> web.Response:
         """Let an enrolled device go: its credential and its tokens are worth nothing any more."""
         name = request.match_info["name"]
-        if not await self._desk.store.write(lambda tx: enrolment.revoke(tx.connection, name, tx.now)):
+        if not await self._desk.revoke(name):
             return problem(
                 404,
                 f"no device {name[:100]!r} has enrolled",

@@ -4,6 +4,7 @@ import aiohttp
 import pytest
 from appworld import World, until
 
+from bridge.api.phone import events
 from bridge.simulator import Refused
 from bridge.simulator.membership import read_link
 
@@ -99,7 +100,12 @@ async def test_a_token_that_was_invalidated_is_asked_for_no_more(home: World) ->
     assert (await home.alice.put_tokens())["has_voip_token"] is False
 
 
-async def test_a_device_that_is_revoked_hears_no_more_and_knows_it(home: World) -> None:
+async def test_a_device_that_is_revoked_hears_no_more_and_knows_it_at_once(
+    home: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_KEEP_ALIVE", 3600.0)
+    membership = home.alice.enrolled
+    await until(lambda: membership.last_event != "", "the stream was not opened")
     await home.ask("DELETE", f"{home.url}/api/v1/devices/alice-iphone")
     await until(lambda: home.alice.membership is None)
     with pytest.raises(LookupError, match="alice has not enrolled"):

@@ -98,7 +98,7 @@ class Devices:
 
     async def leave(self, asked: Asked) -> Answer:
         """Let the device go."""
-        await self._desk.store.write(lambda tx: enrolment.revoke(tx.connection, asked.sender.name, tx.now))
+        await self._desk.revoke(asked.sender.name)
         return web.Response(status=204)
 
     async def put_tokens(self, asked: Asked) -> Answer:
