@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 import click
 
@@ -25,17 +24,6 @@ if TYPE_CHECKING:
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
-_BRIDGE_URL: Final = click.option(
-    "--bridge.url",
-    "bridge_url",
-    default="http://127.0.0.1:9095",
-    show_default=True,
-    envvar="PUSHKIT_BRIDGE_URL",
-    help="Where the running bridge listens; user:password@ for basic authentication.",
-)
-_TOKEN: Final = click.option(
-    "--bridge.token-file", "token_file", type=_FILE, help="A file with the bearer token for --bridge.url."
-)
 _OUTPUT: Final = click.option("-o", "--output", type=click.Choice(["simple", "json"]), default="simple")
 
 
@@ -43,8 +31,22 @@ class _Commands(click.Group):
     """A group some of whose commands live in modules of their own, loaded when they are called."""
 
     elsewhere: Final = {
-        "demo": ("bridge.demo", "Ring a virtual phone for a real alert, on this machine alone."),
-        "simulator": ("bridge.simulator.command", "Run a strict APNs and virtual phones on this machine."),
+        "demo": ("bridge.demo", "command", "Ring a virtual phone for a real alert, on this machine alone."),
+        "devices": (
+            "bridge.manage",
+            "devices",
+            "Enrol phones at a running bridge, look at them, revoke them.",
+        ),
+        "incidents": (
+            "bridge.manage",
+            "incidents",
+            "Look at the incidents of a running bridge, and acknowledge them.",
+        ),
+        "simulator": (
+            "bridge.simulator.command",
+            "command",
+            "Run a strict APNs and virtual phones on this machine.",
+        ),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -53,14 +55,15 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.elsewhere:
             return super().get_command(ctx, cmd_name)
-        found: click.Command = importlib.import_module(self.elsewhere[cmd_name][0]).command
+        module, name, _ = self.elsewhere[cmd_name]
+        found: click.Command = getattr(importlib.import_module(module), name)
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = []
         for name in self.list_commands(ctx):
             here = self.commands.get(name)
-            rows.append((name, here.get_short_help_str(80) if here else self.elsewhere[name][1]))
+            rows.append((name, here.get_short_help_str(80) if here else self.elsewhere[name][2]))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -233,65 +236,6 @@ def _phones(settings: Settings) -> list[Phone]:
         Phone(d.name, d.owner, d.voip_token is not None, d.alert_token is not None)
         for d in settings.devices.values()
     ]
-
-
-@main.group()
-def incidents() -> None:
-    """Look at the incidents of a running bridge, and acknowledge them."""
-
-
-@incidents.command("list")
-@_BRIDGE_URL
-@_TOKEN
-@click.option("--all", "closed", is_flag=True, help="The closed ones too.")
-@_OUTPUT
-def incidents_list(bridge_url: str, token_file: Path | None, closed: bool, output: str) -> None:
-    """List the open incidents, newest first, at most 1,000."""
-    from bridge import listings
-
-    query = {"all": "true" if closed else "false", "limit": "1000"}
-    found = _ask(bridge_url, token_file, "GET", "/api/v1/incidents", query)
-    text = _json(found) if output == "json" else "\n".join(listings.incidents(found, closed=closed))
-    click.echo(text)
-
-
-@incidents.command("show")
-@_BRIDGE_URL
-@_TOKEN
-@_OUTPUT
-@click.argument("incident")
-def incidents_show(bridge_url: str, token_file: Path | None, output: str, incident: str) -> None:
-    """Tell one incident's whole story: its alerts, pages, calls and timeline."""
-    from bridge import listings
-
-    found = _ask(bridge_url, token_file, "GET", f"/api/v1/incidents/{quote(incident, safe='')}")
-    click.echo(_json(found) if output == "json" else "\n".join(listings.story(found)))
-
-
-@incidents.command("ack")
-@_BRIDGE_URL
-@_TOKEN
-@click.option("--by", default="", help="Who has it, where the bridge does not ask for credentials.")
-@_OUTPUT
-@click.argument("incident")
-def incidents_ack(bridge_url: str, token_file: Path | None, by: str, output: str, incident: str) -> None:
-    """Acknowledge an incident: every phone stops ringing for it."""
-    from bridge import listings
-
-    path = f"/api/v1/incidents/{quote(incident, safe='')}/acknowledge"
-    found = _ask(bridge_url, token_file, "POST", path, {"by": by} if by else {})
-    click.echo(_json(found) if output == "json" else listings.line(found))
-
-
-def _ask(
-    url: str, token_file: Path | None, method: str, path: str, query: dict[str, str] | None = None
-) -> Any:
-    from bridge.client import Client, ClientError
-
-    try:
-        return asyncio.run(Client(url, token_file).ask(method, path, query or {}))
-    except ClientError as error:
-        raise click.ClickException(str(error)) from None
 
 
 def _json(value: Any) -> str:

@@ -1,15 +1,20 @@
-"""What `incidents list` and `show` print: lines for a person at a terminal."""
+"""What the commands about a running bridge print: lines for a person at a terminal."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from io import StringIO
 from typing import Any, Final
+from urllib.parse import urlsplit
+
+import segno
 
 from bridge.texts import one_line
 
 _LONGEST: Final = 1000
-"""Bytes of one text from outside. It is shown as one line: what would move a cursor is left out."""
+"""Bytes of one text from outside."""
 
 
 def incidents(found: Mapping[str, Any], *, closed: bool) -> Iterator[str]:
@@ -23,15 +28,15 @@ def incidents(found: Mapping[str, Any], *, closed: bool) -> Iterator[str]:
 
 def line(one: Mapping[str, Any]) -> str:
     """Show one incident in a line."""
-    who = f" by {_text(one['acknowledged_by'])}" if one["acknowledged_by"] else ""
+    who = f" by {text(one['acknowledged_by'])}" if one["acknowledged_by"] else ""
     if who and one["state"] == "resolved":
         who = f", acknowledged{who}"
     more = f" and {one['truncated_alerts']} not shown" if one["truncated_alerts"] else ""
     unanswered = " UNANSWERED" if one["unanswered_at"] and one["state"] == "triggered" else ""
     return (
-        f"{one['id']}  {one['state']}{who}{unanswered}  {_text(one['title']) or '(no name)'}  "
-        f"{one['alerts_firing']} firing{more}  receiver={_text(one['receiver'])} "
-        f"source={_text(one['source'])}  since {_time(one['opened_at'])}"
+        f"{one['id']}  {one['state']}{who}{unanswered}  {text(one['title']) or '(no name)'}  "
+        f"{one['alerts_firing']} firing{more}  receiver={text(one['receiver'])} "
+        f"source={text(one['source'])}  since {_time(one['opened_at'])}"
     )
 
 
@@ -39,30 +44,107 @@ def story(one: Mapping[str, Any]) -> Iterator[str]:
     """Show one incident's alerts, pages and timeline."""
     yield from (line(one), "", "alerts:")
     for alert in one["episodes"]:
-        labels = " ".join(
-            f"{_text(name)}={_text(value)!r}" for name, value in sorted(alert["labels"].items())
-        )
+        labels = " ".join(f"{text(name)}={text(value)!r}" for name, value in sorted(alert["labels"].items()))
         yield f"  {alert['status']:9} {_time(alert['starts_at'])}  {labels}"
     yield from ("", "pages:")
     for page in one["pages"]:
         end = page["outcome"] or page["state"]
-        reason = f" ({_text(page['reason'])})" if page["reason"] else ""
+        reason = f" ({text(page['reason'])})" if page["reason"] else ""
         yield (
             f"  {_time(page['due_at'])}  step {page['step']} ring {page['ring']}  "
-            f"{page['kind']} -> {_text(page['target'])}: {end}{reason}, {_count(page['attempt'], 'attempt')}"
+            f"{page['kind']} -> {text(page['target'])}: {end}{reason}, {_count(page['attempt'], 'attempt')}"
         )
     yield from ("", "timeline:")
     for event in one["timeline"]:
-        yield f"  {_time(event['at'], 'milliseconds')}  {event['kind']}: {_text(event['text'])}"
+        yield f"  {_time(event['at'], 'milliseconds')}  {event['kind']}: {text(event['text'])}"
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def devices(found: Mapping[str, Any]) -> Iterator[str]:
+    """Show a listing of devices, a line for each."""
+    for one in found["devices"]:
+        how = "enrolled" if one["enrolled"] else "configured"
+        troubles = "; ".join(map(text, one["troubles"]))
+        yield (
+            f"{text(one['name'])}  owner={text(one['owner'])}  {how}  tokens={_tokens(one)}  "
+            f"heard={_time(one['heard_at']) if one['heard_at'] else 'never'}  "
+            f"{f'TROUBLE: {troubles}' if troubles else 'well'}"
+        )
+    if not found["devices"]:
+        yield "no devices"
+
+
+def device(one: Mapping[str, Any]) -> Iterator[str]:
+    """Show all that is known of a device."""
+    enrolled = f"enrolled {_time(one['enrolled_at'])}" if one["enrolled"] else "named by the configuration"
+    facts = {
+        "owner": text(one["owner"]),
+        "known": enrolled,
+        "app": f"{text(one['bundle_id'] or 'not said yet')} {text(one['app_version'] or '')}".rstrip(),
+        "iOS": text(one["os_version"] or "not said yet"),
+        "APNs": one["environment"] or "not said yet",
+        "tokens": _tokens(one),
+        "heard": _time(one["heard_at"]) if one["heard_at"] else "never",
+        "would ring": "yes" if one["would_ring"] else "NO",
+    }
+    yield text(one["name"])
+    yield from (f"  {name:12}{value}" for name, value in facts.items())
+    yield from (f"  TROUBLE: {text(trouble)}" for trouble in one["troubles"])
+
+
+def _tokens(one: Mapping[str, Any]) -> str:
+    return ",".join(push for push in ("voip", "alert") if one[f"has_{push}_token"]) or "none"
+
+
+def enrolment(found: Mapping[str, Any]) -> Iterator[str]:
+    """Show a one-time code: to be scanned, or typed in."""
+    yield f"Scan this with the app on the phone of {text(found['owner'])}:"
+    yield ""
+    yield from _qr(found["link"])
+    yield ""
+    yield "or type it in there:"
+    yield f"  address  {text(found['url'])}"
+    yield f"  code     {text(found['code'])}"
+    yield f"It works once, until {_time(found['expires_at'])}."
+
+
+def _qr(link: str) -> Iterator[str]:
+    """Draw a QR code, two rows in a line.
+
+    Scanners want it dark on light, so both colours are said, from the fixed part of the palette:
+    neither a dark terminal nor a light one turns them round.
+    """
+    drawn = StringIO()
+    segno.make(link, error="l", micro=False).terminal(drawn, border=4, compact=True)
+    yield from (f"\x1b[38;5;231;48;5;16m{line}\x1b[0m" for line in drawn.getvalue().splitlines())
+
+
+def cautions(url: str) -> Iterator[str]:
+    """Say what is wrong with the address at which phones are to reach the bridge."""
+    parts = urlsplit(url)
+    if _loopback(parts.hostname or ""):
+        yield f"no phone can reach {text(url)}: give serve --phone.external-url"
+    elif parts.scheme != "https":
+        yield (
+            f"{text(url)} is not encrypted: whoever listens can take the phone's credential. "
+            "Put TLS in front, and give serve its https:// address as --phone.external-url"
+        )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def _time(text: str, unit: str = "seconds") -> str:
     return datetime.fromisoformat(text).replace(tzinfo=None).isoformat(timespec=unit) + "Z"
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
+    """Show a text from outside: one line of at most 1,000 bytes, in which nothing moves a cursor."""
     return one_line(value, _LONGEST)

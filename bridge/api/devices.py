@@ -1,19 +1,25 @@
-"""The management API behind `pushkit-bridge devices`: list, enrol, revoke."""
+"""The management API behind `pushkit-bridge devices`: list, show, enrol, revoke."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import partial
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
+import structlog
 from aiohttp import web
-from yarl import URL
+from sqlalchemy import RowMapping
 
 from bridge.api.answers import answer, problem
 from bridge.api.phone import telling
 from bridge.desk import Desk
 from bridge.store import Tx, enrolment
 from bridge.texts import NAME, one_line
+
+log = structlog.get_logger()
 
 
 class Devices:
@@ -27,6 +33,7 @@ class Devices:
         """Give the routes."""
         return [
             web.get("/api/v1/devices", self.list),
+            web.get("/api/v1/devices/{name}", self.show),
             web.post("/api/v1/enrolments", self.enrol),
             web.delete("/api/v1/devices/{name}", self.revoke),
         ]
@@ -34,7 +41,15 @@ class Devices:
     async def list(self, _: web.Request) -> web.Response:
         """List every device, and what keeps it from ringing tonight. No token is shown."""
         rows = await self._desk.store.read(enrolment.list_devices)
-        return answer({"devices": [msgspec.to_builtins(telling.device(row)) for row in rows]})
+        return answer({"devices": list(map(_shown, rows))})
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Show one device."""
+        name = request.match_info["name"]
+        rows = await self._desk.store.read(partial(enrolment.list_devices, only=name))
+        if not rows:
+            return problem(404, f"there is no device {name[:100]!r}", "GET /api/v1/devices lists them")
+        return answer(_shown(rows[0]))
 
     async def enrol(self, request: web.Request) -> web.Response:
         """Make a one-time code: ?owner=NAME, and ?device=NAME if the phone is not to choose its own."""
@@ -57,15 +72,16 @@ class Devices:
             return problem(
                 409, f"{device} is the name of another device", "choose another, or leave it to the phone"
             )
-        url = self._phone_url()
-        link = URL.build(scheme="pushkit-bridge", host="enrol", query={"url": url, "code": code.text})
+        log.info("enrolment code made", owner=owner, device=device, expires_at=code.expires_at.isoformat())
+        url = self._phone_url().rstrip("/")
+        query = urlencode({"url": url, "code": code.text}, quote_via=quote, safe=":/")
         return answer(
             {
                 "owner": owner,
                 "device": device,
                 "code": code.text,
                 "url": url,
-                "link": str(link),
+                "link": f"pushkit-bridge://enrol?{query}",
                 "expires_at": code.expires_at,
             },
             201,
@@ -80,4 +96,9 @@ class Devices:
                 f"no device {name[:100]!r} has enrolled",
                 "one that the configuration names is taken away there",
             )
+        log.info("device revoked", device=name, by="management")
         return answer({"revoked": name})
+
+
+def _shown(row: RowMapping) -> Any:
+    return msgspec.to_builtins(telling.device(row))

@@ -24,6 +24,7 @@ CODE_LIFE: Final = timedelta(minutes=10)
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: nothing in it looks like something else
 _GROUPS, _GROUP = 3, 4  # 60 bits: with the listener's rate limit, nobody guesses one in ten minutes
+_ENROLLED_AS: Final = "its phone enrolled as"
 _LOOKS_LIKE: Final = str.maketrans("OIL", "011", "- ")
 
 
@@ -88,7 +89,8 @@ async def enrol(
     """Exchange a code for a device and its credential; None for a code that is wrong, used or too old.
 
     `wish` is what the phone would like to be called. A code for a device that enrolled before gives
-    that device to the new phone: the old credential and tokens are worth nothing any more.
+    that device to the new phone: the old credential and tokens are worth nothing any more. Where the
+    name has become another's since the code was made, it is no more than a wish.
     """
     good = (enrolments.c.code == digest(_same(code))) & (enrolments.c.expires_at > now)
     found = await connection.execute(
@@ -110,14 +112,15 @@ async def enrol(
         "heard_at": now,
         "silent_calls": 0,
         "removed_at": None,
+        **dict.fromkeys(("environment", "topic", "app_version", "os_version")),
         **_no_token("voip"),
         **_no_token("alert"),
     }
     taken = await _names(connection)
-    if device is not None and device in taken:
+    if device is not None and device in taken and await reusable(connection, device, owner):
         await connection.execute(update(devices).where(devices.c.name == device).values(fresh))
         return Enrolled(device, owner), credential
-    name = device or _free(wish or f"{owner}-iphone", taken)
+    name = _free(device or wish or f"{owner}-iphone", taken)
     await connection.execute(devices.insert(), {"name": name, **fresh})
     return Enrolled(name, owner), credential
 
@@ -132,12 +135,14 @@ def _free(wish: str, taken: set[str]) -> str:
 
 
 async def reusable(connection: AsyncConnection, device: str, owner: str) -> bool:
-    """Tell whether a code may name this device: it is new, or enrolled before by the same owner."""
-    found = await connection.execute(
-        select(devices.c.owner, devices.c.enrolled).where(devices.c.name == device)
-    )
+    """Tell whether a code may name this device.
+
+    It is new; or its owner's, and enrolled before, or gone from the configuration.
+    """
+    taken = devices.c.enrolled | devices.c.removed_at.is_not(None)
+    found = await connection.execute(select(devices.c.owner == owner, taken).where(devices.c.name == device))
     row = found.first()
-    return row is None or (row[0] == owner and row[1])
+    return row is None or all(row)
 
 
 async def by_credential(connection: AsyncConnection, credential: str) -> Enrolled | None:
@@ -178,7 +183,7 @@ async def _moved(connection: AsyncConnection, name: str, push: PushKind, token: 
     """A token is one phone's: whoever had it before must not ring that phone a second time."""
     others = (devices.c.name != name) & (devices.c[f"{push}_token"] == token)
     await connection.execute(
-        update(devices).where(others).values({f"{push}_trouble": f"its phone enrolled as {name}"})
+        update(devices).where(others).values({f"{push}_trouble": f"{_ENROLLED_AS} {name}"})
     )
 
 
@@ -212,16 +217,35 @@ async def list_devices(connection: AsyncConnection, only: str | None = None) -> 
     return found.mappings().all()
 
 
+def usable(row: RowMapping, push: PushKind) -> bool:
+    """Tell whether a device has a token for this kind of push that nothing is known against."""
+    return row[f"{push}_token"] is not None and row[f"{push}_trouble"] is None
+
+
+def doubtful(row: RowMapping) -> bool:
+    """Tell whether a device accepts calls and never says that it got one."""
+    return bool(row["silent_calls"] >= DOUBTFUL)
+
+
 def troubles(row: RowMapping) -> tuple[str, ...]:
-    """Say what keeps a device from ringing tonight, for people; nothing: all is well."""
+    """Say for people what is wrong with a device and what to do; nothing: all is well."""
+    enrolled = row["enrolled"]
     found = []
     if row["voip_token"] is None:
-        found.append("it has no VoIP token, so it cannot show a call")
-    found += [
-        f"its {push} token is set aside: {row[f'{push}_trouble']}"
-        for push in ("voip", "alert")
-        if row[f"{push}_trouble"] is not None
-    ]
-    if row["silent_calls"] >= DOUBTFUL:
-        found.append(f"doubtful: it said nothing of its last {row['silent_calls']} calls")
+        cure = "open the app on it" if enrolled else "give it a voip_token in the configuration"
+        found.append(f"it has no VoIP token, so it cannot show a call: {cure}")
+    for push in ("voip", "alert"):
+        trouble = row[f"{push}_trouble"]
+        if trouble is None:
+            continue
+        if trouble.startswith(_ENROLLED_AS):
+            cure = "revoke this one" if enrolled else "take this one out of the configuration"
+        else:
+            cure = "open the app on it" if enrolled else "put its present token into the configuration"
+        found.append(f"its {push} token is set aside ({trouble}): {cure}")
+    if doubtful(row):
+        found.append(
+            f"doubtful: it said nothing of its last {row['silent_calls']} calls: "
+            "open the app on it, and see that it rings"
+        )
     return tuple(found)

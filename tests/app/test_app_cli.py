@@ -6,28 +6,18 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import bcrypt
 import pytest
 from appworld import World
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands import ask, run
 
 from bridge.cli import main
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.yaml"
 TOKEN = "a-bearer-token-of-some-length"
-
-
-def run(*arguments: str, **options: Any) -> Result:
-    """Run a command that asks nobody in this process."""
-    return CliRunner().invoke(main, arguments, **options)
-
-
-async def ask(world: World, *arguments: str, url: str | None = None) -> Result:
-    """Run a command about the running bridge, in a thread, for the bridge runs in this one."""
-    return await asyncio.to_thread(run, *arguments, f"--bridge.url={url or world.url}")
 
 
 # --- incidents --------------------------------------------------------------------------------
@@ -343,11 +333,9 @@ def test_routes_of_a_bad_file_are_its_problems(tmp_path: Path, command: list[str
 
 def test_every_command_is_listed_with_a_sentence_and_has_help() -> None:
     listed = run("--help").stdout
-    for name in main.commands:
+    for name in (*main.commands, "demo", "devices", "incidents", "simulator"):
         assert name in listed
         assert run(name, "--help").exit_code == 0
-    for name in ("demo", "simulator"):
-        assert name in listed
 
 
 def test_help_needs_neither_a_database_driver_nor_a_configuration_library() -> None:

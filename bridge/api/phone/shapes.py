@@ -93,7 +93,10 @@ class PostReceipt(Act):
 
 
 class Device(Struct):
-    """A device as the bridge knows it. `troubles` keep it from ringing; without any it would ring tonight."""
+    """A device as the bridge knows it.
+
+    `troubles` say what is wrong and what to do. `would_ring`: whether it would tonight, as far as is known.
+    """
 
     name: str
     owner: str

@@ -10,12 +10,11 @@ from sqlalchemy import RowMapping
 from bridge import incidents
 from bridge.api.phone import shapes
 from bridge.digest import digest
-from bridge.store.enrolment import troubles
+from bridge.store.enrolment import doubtful, troubles, usable
 
 
 def device(row: RowMapping) -> shapes.Device:
     """Show a device, without its tokens."""
-    found = troubles(row)
     return shapes.Device(
         name=row["name"],
         owner=row["owner"],
@@ -28,8 +27,8 @@ def device(row: RowMapping) -> shapes.Device:
         os_version=row["os_version"],
         enrolled_at=row["enrolled_at"],
         heard_at=row["heard_at"],
-        troubles=found,
-        would_ring=not found,
+        troubles=troubles(row),
+        would_ring=usable(row, "voip") and not doubtful(row),
     )
 
 

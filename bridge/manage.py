@@ -1,0 +1,141 @@
+"""The commands about a running bridge: `incidents` and `devices`. They ask its management API (rule 9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+from urllib.parse import quote
+
+import click
+import orjson
+
+from bridge import listings
+from bridge.client import Client, ClientError
+
+Ask: TypeAlias = Callable[..., Any]
+"""Asks the bridge: method, path (quoted already), query; gives what it answers."""
+
+_URL: Final = click.option(
+    "--bridge.url",
+    "bridge_url",
+    default="http://127.0.0.1:9095",
+    show_default=True,
+    envvar="PUSHKIT_BRIDGE_URL",
+    help="Where the running bridge listens; user:password@ for basic authentication.",
+)
+_TOKEN: Final = click.option(
+    "--bridge.token-file",
+    "token_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file with the bearer token for --bridge.url.",
+)
+_OUTPUT: Final = click.option("-o", "--output", type=click.Choice(["simple", "json"]), default="simple")
+
+
+def _asking(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command its options; it gets `bridge_url`, `token_file` and `output`."""
+    return _URL(_TOKEN(_OUTPUT(command)))
+
+
+def _ask(
+    bridge_url: str, token_file: Path | None, method: str, path: str, query: Mapping[str, str] | None = None
+) -> Any:
+    try:
+        return asyncio.run(Client(bridge_url, token_file).ask(method, path, query or {}))
+    except ClientError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _show(found: Any, output: str, lines: Callable[[Any], Iterable[str]]) -> None:
+    if output == "json":
+        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+    else:
+        click.echo("\n".join(lines(found)))
+
+
+def _incident(name: str) -> str:
+    return f"/api/v1/incidents/{quote(name, safe='')}"
+
+
+def _device(name: str) -> str:
+    return f"/api/v1/devices/{quote(name, safe='')}"
+
+
+@click.group()
+def incidents() -> None:
+    """Look at the incidents of a running bridge, and acknowledge them."""
+
+
+@incidents.command("list")
+@_asking
+@click.option("--all", "closed", is_flag=True, help="The closed ones too.")
+def incidents_list(bridge_url: str, token_file: Path | None, output: str, *, closed: bool) -> None:
+    """List the open incidents, newest first, at most 1,000."""
+    query = {"all": "true" if closed else "false", "limit": "1000"}
+    found = _ask(bridge_url, token_file, "GET", "/api/v1/incidents", query)
+    _show(found, output, lambda found: listings.incidents(found, closed=closed))
+
+
+@incidents.command("show")
+@_asking
+@click.argument("incident")
+def incidents_show(bridge_url: str, token_file: Path | None, output: str, incident: str) -> None:
+    """Tell one incident's whole story: its alerts, pages, calls and timeline."""
+    _show(_ask(bridge_url, token_file, "GET", _incident(incident)), output, listings.story)
+
+
+@incidents.command("ack")
+@_asking
+@click.option("--by", default="", help="Who has it, where the bridge does not ask for credentials.")
+@click.argument("incident")
+def incidents_ack(bridge_url: str, token_file: Path | None, output: str, by: str, incident: str) -> None:
+    """Acknowledge an incident: every phone stops ringing for it."""
+    query = {"by": by} if by else {}
+    found = _ask(bridge_url, token_file, "POST", f"{_incident(incident)}/acknowledge", query)
+    _show(found, output, lambda found: [listings.line(found)])
+
+
+@click.group()
+def devices() -> None:
+    """Enrol phones at a running bridge, look at them, revoke them."""
+
+
+@devices.command("enroll")
+@_asking
+@click.option("--device", help="What the phone is to be called; without it the phone chooses.")
+@click.argument("owner")
+def devices_enroll(
+    bridge_url: str, token_file: Path | None, output: str, device: str | None, owner: str
+) -> None:
+    """Make a one-time code for a phone of OWNER, as a QR code for its app to scan."""
+    query = {"owner": owner} | ({} if device is None else {"device": device})
+    found = _ask(bridge_url, token_file, "POST", "/api/v1/enrolments", query)
+    _show(found, output, listings.enrolment)
+    for caution in listings.cautions(found["url"]):
+        click.echo(f"WARNING: {caution}", err=True)
+
+
+@devices.command("list")
+@_asking
+def devices_list(bridge_url: str, token_file: Path | None, output: str) -> None:
+    """List the phones: whose they are, and whether they would ring tonight."""
+    _show(_ask(bridge_url, token_file, "GET", "/api/v1/devices"), output, listings.devices)
+
+
+@devices.command("show")
+@_asking
+@click.argument("device")
+def devices_show(bridge_url: str, token_file: Path | None, output: str, device: str) -> None:
+    """Tell all that is known of one phone, and what to do about its troubles."""
+    _show(_ask(bridge_url, token_file, "GET", _device(device)), output, listings.device)
+
+
+@devices.command("revoke")
+@_asking
+@click.argument("device")
+def devices_revoke(bridge_url: str, token_file: Path | None, output: str, device: str) -> None:
+    """Let an enrolled phone go: its credential and its tokens are worth nothing any more."""
+    found = _ask(bridge_url, token_file, "DELETE", _device(device))
+    _show(found, output, lambda found: [f"{listings.text(found['revoked'])} is revoked, and rings no more"])
