@@ -89,4 +89,5 @@ class Connection(Receiving):
     def resume_writing(self) -> None:
         """Go on."""
         self._paused = False
+        self._unread = 0
         self._notify()

@@ -42,7 +42,8 @@ class Timing:
     """Seconds. Tests make them short; nothing else should."""
 
     connect: float = 10.0  # from the question to the DNS up to the peer's SETTINGS
-    address: float = 4.0  # for one of the addresses
+    address: float = 4.0  # for each step of it: one address, the proxy's reply, TLS, SETTINGS
+    stagger: float = 0.25  # before the next address is tried beside one that lingers (RFC 8305 section 5)
     idle: float = 45.0  # without a sound: PING
     suspicion: float = 2.0  # without a sound while an answer is due: PING
     ping: float = 3.0  # without an answer to it: the peer is dead

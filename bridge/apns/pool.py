@@ -18,7 +18,7 @@ from aioapns import NotificationRequest
 from aioapns.connection import APNsBaseConnectionPool, APNsCertConnectionPool, APNsKeyConnectionPool
 
 from bridge.apns.connection import Connection
-from bridge.apns.dial import DialError, Proxy, dial
+from bridge.apns.dial import DialError, Proxy, dial, limit
 from bridge.apns.exchange import Exchange
 from bridge.apns.limits import refuses_sender
 from bridge.apns.line import Line
@@ -139,8 +139,8 @@ class Pooling(APNsBaseConnectionPool):
         context = self.ssl_context
         if context is None:
             raise DialError("no TLS context")
-        async with asyncio.timeout(self._address.TIMING.connect):
-            connection = await dial(factory, context, self._proxy)
+        async with limit(self._address.TIMING.connect, "no connection"):
+            connection = await dial(factory, context, self._proxy, self._failures)
         connection.on_change = self._on_change
         return connection
 

@@ -87,6 +87,10 @@ class Pulse:
         if payload == self._count.to_bytes(8, "big"):
             self._asked_at = None
 
+    def answered(self) -> None:
+        """Note that a push was answered: the peer lives, even if a full link keeps its PING waiting."""
+        self._asked_at = None
+
     def _look(self) -> None:
         now = self._loop.time()
         self._timer = self._loop.call_later(self._step, self._look)

@@ -96,7 +96,7 @@ class Receiving(Streams):
     def _on_data(self, flags: int, stream_id: int, payload: bytes, size: int) -> None:
         credit = self._receive.take(size)
         if credit:
-            self._write(framing.window_update(0, credit))
+            self._reply(framing.window_update(0, credit))
         ends = bool(flags & framing.END_STREAM)
         if not payload and not ends:
             self._noise.count()
@@ -171,6 +171,7 @@ class Receiving(Streams):
             self._forget(exchange)
         result = exchange.answer()
         self.answered += 1
+        self.pulse.answered()
         self._noise.forgive()
         self.limit.judge(result.status, result.description)
         exchange.settle(result)
@@ -222,7 +223,7 @@ class Receiving(Streams):
             return
         for name, value in framing.parse_settings(payload):
             self._apply(name, value)
-        self._write(framing.frame(framing.SETTINGS, framing.ACK, 0))  # section 6.5.3
+        self._reply(framing.frame(framing.SETTINGS, framing.ACK, 0))  # section 6.5.3
         self._send_unfinished()
 
     def _apply(self, name: int, value: int) -> None:
@@ -247,7 +248,7 @@ class Receiving(Streams):
         if flags & framing.ACK:
             self.pulse.acknowledged(payload)
         else:
-            self._write(framing.frame(framing.PING, framing.ACK, 0, payload))
+            self._reply(framing.frame(framing.PING, framing.ACK, 0, payload))
 
     def _on_goaway(self, _flags: int, _stream_id: int, payload: bytes, _size: int) -> None:
         """Section 6.8: what lies above the last stream id was not and will not be processed."""

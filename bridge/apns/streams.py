@@ -15,13 +15,14 @@ from aioapns.connection import AuthorizationHeaderProvider
 from bridge.apns import framing
 from bridge.apns.exchange import Exchange
 from bridge.apns.flow import SendWindows
-from bridge.apns.framing import ErrorCode, Setting
+from bridge.apns.framing import ErrorCode, Setting, ViolationError
 from bridge.apns.headers import LIST_LIMIT, SIZE_UPDATE, RequestEncoder
 from bridge.apns.limits import Noise, StreamLimit, Timing
 from bridge.apns.pulse import Pulse
 
 LAST_STREAM: Final = 2**31 - 1  # section 5.1.1
 RESET_REMEMBERED: Final = 4_096  # streams that we reset and for which an answer may still come
+REPLIES_LIMIT: Final = 1_000  # to a peer that does not read
 DEFAULT_PORT: Final = 443
 _OURS: Final = {Setting.ENABLE_PUSH: 0, Setting.MAX_HEADER_LIST_SIZE: LIST_LIMIT}
 
@@ -70,6 +71,7 @@ class Streams(asyncio.BufferedProtocol):
         self._out: list[bytes] = []
         self._flush_due = False
         self._paused = False
+        self._unread = 0  # replies that were written while the peer did not read
         self._table_shrunk = False
         self._frame_limit = framing.DEFAULT_FRAME_SIZE
         self._windows = SendWindows()
@@ -249,6 +251,14 @@ class Streams(asyncio.BufferedProtocol):
         if not self._flush_due:
             self._flush_due = True
             self.loop.call_soon(self._flush)  # one write for each turn of the loop
+
+    def _reply(self, data: bytes) -> None:
+        """Write what the peer's own frames ask for; one that asks and does not read would fill our memory."""
+        if self._paused:
+            self._unread += 1
+            if self._unread > REPLIES_LIMIT:
+                raise ViolationError(ErrorCode.ENHANCE_YOUR_CALM, "a peer that asks and does not read")
+        self._write(data)
 
     def _flush(self) -> None:
         self._flush_due = False

@@ -107,6 +107,7 @@ class Session(asyncio.Protocol):
         self.requests: dict[int, Incoming] = {}
         self.whole: deque[int] = deque()
         self.failure: BaseException | None = None
+        self.transport: Any = None
         self._kept: list[Any] = []  # what the library still points to
         callbacks = _void()
         lib.nghttp2_session_callbacks_new(ctypes.byref(callbacks))
@@ -195,7 +196,7 @@ class Session(asyncio.Protocol):
         raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
+        self.transport = transport
         self.flush()
 
     def data_received(self, data: bytes) -> None:

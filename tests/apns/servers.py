@@ -192,6 +192,11 @@ class Library:
         self.done: Counter[str] = Counter()
         self.count = 0
 
+    def abort(self) -> None:
+        for session in self.sessions:
+            if session.transport is not None:
+                session.transport.abort()
+
     async def processed(self) -> Counter[str]:
         assert not [session.failure for session in self.sessions if session.failure]
         return self.done
@@ -212,10 +217,7 @@ async def library(world: World, behaviour: Behaviour, folder: Path, port: int) -
         yield served
     finally:
         server.close()
-        for session in served.sessions:
-            if session.session is not None:
-                session.transport.abort()
-        await stopped(server, set())
+        await stopped(server, served.abort)
 
 
 # --- Node -------------------------------------------------------------------------------------
