@@ -222,7 +222,7 @@ async def try_again(
     in_time = case((pages.c.expires_at < at, pages.c.expires_at), else_=literal(at, Instant))
     await connection.execute(
         update(pages)
-        .where(pages.c.id.in_(mine) & pages.c.withdrawn.is_(None))
+        .where(pages.c.id.in_(mine))
         .values(state="waiting", next_attempt_at=in_time, reason=reason)
     )
     found = await connection.execute(

@@ -178,10 +178,12 @@ async def test_a_word_on_an_earlier_call_does_not_end_the_one_that_rings(
     assert (row["live_call"], row["live_until"]) == (bundle.call.id, bundle.call.expires_at)
 
 
-async def test_a_notification_never_keeps_its_phone_busy(store: Store, look: Look) -> None:
+@pytest.mark.parametrize("kind", ["received", "answered", "declined"])
+async def test_a_notification_never_keeps_its_phone_busy(store: Store, look: Look, kind: Any) -> None:
     call = await ring(store, kind="fallback")
-    await say(store, call, "received")
-    assert (await look.row(device_table, name=ALICE))["live_until"] is None
+    await say(store, call, kind)
+    row = await look.row(device_table, name=ALICE)
+    assert (row["live_call"], row["called_at"], row["live_until"]) == (None, None, None)
 
 
 async def test_the_pages_of_a_call_are_those_that_it_carried(store: Store) -> None:

@@ -1,0 +1,163 @@
+"""What a send means for the ledger, where no answer of APNs shows it: stand-ins for what was never taken, late words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import at
+from desks import Office, office
+from ledgers import ALICE, LEASE, device, incident, page, put, sync
+
+from bridge import settlement
+from bridge.bundles import Bundle
+from bridge.pushes import Accepted, Quarantined, Rejected, Retryable, Unregistered
+from bridge.store.outbox import Claim, Ways
+from bridge.store.tables import devices, pages
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Office]:
+    async with office(tmp_path) as found:
+        await put(found.store, incident())
+        yield found
+
+
+async def claim(room: Office) -> Claim:
+    ways = Ways.PUSHES | Ways.POSTS
+    return await room.store.write(lambda tx: settlement.claim(tx, room.desk.settings, LEASE, ways))
+
+
+async def claimed(room: Office, **fields: Any) -> Bundle:
+    """Have one page on its way to alice's phone."""
+    one = replace(page(incident()), **fields)
+    await room.store.write(lambda tx: tx.put([one]))
+    (bundle,) = (await claim(room)).bundles
+    return bundle
+
+
+async def settle(room: Office, bundle: Bundle, outcome: Any, token: str = f"{ALICE}-voip") -> Any:
+    return await room.store.write(
+        lambda tx: settlement.settle(tx, room.desk.settings, bundle, outcome, token)
+    )
+
+
+async def kinds(room: Office) -> list[tuple[str, str | None]]:
+    return sorted((row["kind"], row["outcome"]) for row in await room.look.rows(pages))
+
+
+# --- what was never taken ---------------------------------------------------------------------
+
+
+async def test_for_a_call_that_was_tried_and_never_taken_an_alert_push_stands_in(room: Office) -> None:
+    bundle = await claimed(room)
+    await settle(room, bundle, Retryable("Timeout"))
+    room.clock.move(45)
+    standing = await claim(room)
+    assert [(item.outcome, item.reason) for item in standing.settled] == [("expired", "Timeout")]
+    assert await kinds(room) == [("fallback", None), ("ring", "expired")]
+    row = await room.look.row(pages, kind="fallback")
+    assert (row["target"], row["push"], row["due_at"]) == (ALICE, "alert", at(45))
+    assert row["expires_at"] == at(90), "it has a ring's time of its own"
+
+
+async def test_for_a_call_that_was_never_tried_nothing_stands_in(room: Office) -> None:
+    """Its phone was busy: whoever rings there is told of it by the next ring."""
+    await claimed(room)
+    await room.store.write(lambda tx: tx.put([replace(page(incident()), id="waits")]))
+    room.clock.move(45)
+    await claim(room)
+    assert (await room.look.row(pages, id="waits"))["outcome"] == "expired"
+    assert len([kind for kind, _ in await kinds(room) if kind == "fallback"]) == 1, (
+        "for the one that was tried"
+    )
+
+
+@pytest.mark.parametrize(
+    "fields", [{"push": "alert"}, {"kind": "webhook"}, {"kind": "fallback", "push": "alert"}]
+)
+async def test_nothing_stands_in_for_what_is_no_call(room: Office, fields: dict[str, Any]) -> None:
+    bundle = await claimed(room, **fields)
+    await settle(room, bundle, Retryable("Timeout"))
+    room.clock.move(45)
+    await claim(room)
+    assert [outcome for _, outcome in await kinds(room)] == ["expired"]
+
+
+async def test_where_the_device_has_no_alert_token_nothing_stands_in(room: Office) -> None:
+    await sync(room.store, device(ALICE, alert_token=None))
+    await settle(room, await claimed(room), Retryable("Timeout"))
+    room.clock.move(45)
+    await claim(room)
+    assert await kinds(room) == [("ring", "expired")]
+
+
+async def test_a_stand_in_is_asked_for_once(room: Office) -> None:
+    bundle = await claimed(room)
+    await settle(room, bundle, Rejected("BadPriority"))
+    assert await kinds(room) == [("fallback", None), ("ring", "rejected")]
+    await settle(room, bundle, Rejected("BadPriority"))
+    assert await kinds(room) == [("fallback", None), ("ring", "rejected")]
+
+
+# --- late words -------------------------------------------------------------------------------
+
+
+async def test_a_late_yes_of_an_earlier_attempt_settles_no_page_but_the_call_rings(room: Office) -> None:
+    """Rule 5: no second call, for the phone is ringing."""
+    first = await claimed(room)
+    room.clock.move(15)
+    (second,) = (await claim(room)).bundles
+    assert await settle(room, first, Accepted()) == ((), False)
+    assert (await room.look.row(pages))["state"] == "sending"
+    assert (await room.look.row(devices, name=ALICE))["live_until"] == at(30)
+    settled, _ = await settle(room, second, Accepted())
+    assert [item.outcome for item in settled] == ["accepted"]
+
+
+@pytest.mark.parametrize("outcome", [Unregistered("Unregistered"), Quarantined("BadDeviceToken")])
+async def test_a_dead_token_is_set_aside_also_by_an_answer_that_comes_too_late_for_its_page(
+    room: Office, outcome: Any
+) -> None:
+    first = await claimed(room)
+    room.clock.move(15)
+    await claim(room)
+    assert await settle(room, first, outcome) == ((), True)
+    assert await settle(room, first, outcome) == ((), False), "once"
+
+
+async def test_an_answer_for_a_token_that_was_replaced_under_way_sets_nothing_aside(room: Office) -> None:
+    bundle = await claimed(room)
+    settled, set_aside = await settle(room, bundle, Quarantined("BadDeviceToken"), token="the old one")
+    assert ([item.outcome for item in settled], set_aside) == (["quarantined"], False)
+
+
+# --- pauses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcome", "seconds"),
+    [
+        (Retryable("NotSent", certainly_not_processed=True), (0, 0)),
+        (Retryable("TooManyRequests", after=7), (7, 7)),
+        (Retryable("TooManyRequests", after=7, certainly_not_processed=True), (7, 7)),
+        (Retryable("Timeout"), (0.375, 0.625)),
+    ],
+)
+async def test_the_pause_before_the_second_attempt(
+    room: Office, outcome: Any, seconds: tuple[float, float]
+) -> None:
+    await settle(room, await claimed(room), outcome)
+    pause = ((await room.look.row(pages))["next_attempt_at"] - room.clock.now()).total_seconds()
+    assert seconds[0] <= pause <= seconds[1]
+
+
+async def test_what_was_not_sent_twice_waits_like_anything_else(room: Office) -> None:
+    await settle(room, await claimed(room), Retryable("NotSent", certainly_not_processed=True))
+    (again,) = (await claim(room)).bundles
+    await settle(room, again, Retryable("NotSent", certainly_not_processed=True))
+    pause = ((await room.look.row(pages))["next_attempt_at"] - room.clock.now()).total_seconds()
+    assert 0.75 <= pause <= 1.25
