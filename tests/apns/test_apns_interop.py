@@ -117,6 +117,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     return counts
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # one is enough, and uvloop's clock cannot be moved
 @pytest.mark.parametrize(("server", "behaviour"), CELLS)
 async def test_each_push_has_one_outcome_and_the_server_saw_it_once(
     *,

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import dataclasses
 import gc
 import json
 import logging
-import socket
 import ssl
 import weakref
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-import uvloop
 from aioapns import APNs, NotificationRequest, PushType
 from apnsworld import QUICK, Connect, World, push, within
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from peer import PATIENCE, Link, Peer, RawLink, Request, accept, raw_peer, refuse, silence
+from peer import PATIENCE, Link, Peer, Request, accept, refuse, silence
 
-from bridge.apns import HOSTS, Transport, framing
+from bridge.apns import framing
 from bridge.apns.connection import Connection
-from bridge.apns.dial import Proxy, tls_context
+from bridge.apns.dial import tls_context
 from bridge.apns.token import ProviderToken
 from bridge.pushes import Accepted, Misconfigured, Outcome, Quarantined, Rejected, Retryable
 
@@ -233,169 +227,6 @@ async def test_a_timed_out_push_makes_the_connection_prove_that_it_lives(
         assert await within(peer.pinged.get()) is peer.links[0]
 
 
-# --- ways there -------------------------------------------------------------------------------
-
-
-async def tunnel(link: RawLink, port: int, requests: list[bytes], reply: bytes) -> None:
-    request = await link.reader.readuntil(b"\r\n\r\n")
-    requests.append(request)
-    link.send(reply)
-    if b" 200 " not in reply:
-        return
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while data := await source.read(65_536):
-                sink.write(data)
-        sink.close()
-
-    try:
-        await asyncio.gather(pump(link.reader, writer), pump(reader, link.writer))
-    finally:
-        writer.transport.abort()
-
-
-async def test_a_proxy_is_asked_with_connect_and_credentials(
-    connect: Connect, server_context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    requests: list[bytes] = []
-    async with Peer(server_context) as peer:
-
-        async def script(link: RawLink) -> None:
-            await tunnel(link, peer.port, requests, b"HTTP/1.0 200 OK\r\nVia: x\r\n\r\n")
-
-        async with raw_peer(None, script) as proxy:
-            transport = await connect(peer.url, proxy=f"http://bridge:s%40cret@127.0.0.1:{proxy.port}")
-            assert await within(transport.send(push())) == Accepted()
-            await transport.close(1)
-        lines = requests[0].decode().split("\r\n")
-        assert lines[0] == f"CONNECT 127.0.0.1:{peer.port} HTTP/1.1"
-        assert f"Host: 127.0.0.1:{peer.port}" in lines
-        expected = base64.b64encode(b"bridge:s@cret").decode()
-        assert f"Proxy-Authorization: Basic {expected}" in lines
-    assert "s@cret" not in caplog.text + repr(transport._plan)
-    assert expected not in caplog.text + repr(transport._plan)
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", b"nonsense\r\n\r\n", b"", b"x" * 20_000],
-)
-async def test_a_proxy_that_refuses_is_named_in_the_error(
-    connect: Connect, unused_port: int, reply: bytes
-) -> None:
-    async def script(link: RawLink) -> None:
-        await tunnel(link, 0, [], reply)
-
-    async with raw_peer(None, script) as proxy:
-        transport = await connect(f"https://127.0.0.1:{unused_port}", proxy=f"http://127.0.0.1:{proxy.port}")
-        assert not transport.usable
-        assert "proxy" in transport.last_error
-        outcome = await within(transport.send(push(timeout=0.02)))
-        assert outcome == Retryable("Timeout", None, certainly_not_processed=True)
-
-
-@pytest.mark.parametrize(
-    "url", ["https://proxy", "http://", "proxy:3128", "http://u:secret@h:port", "http://h/x"]
-)
-def test_a_proxy_that_is_none_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(ValueError, match="a proxy is written") as caught:
-        Proxy.parse(url)
-    assert "secret" not in str(caught.value)
-
-
-async def test_the_dns_is_asked_anew_and_a_dead_address_is_passed_over(
-    connect: Connect, server_context: ssl.SSLContext, unused_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loop = asyncio.get_running_loop()
-    asked: list[str] = []
-    async with Peer(server_context) as peer:
-
-        async def lookup(host: str, port: int, **_: object) -> list[Any]:
-            asked.append(host)
-            kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
-            return [(*kind, ("127.0.0.1", unused_port)), (*kind, ("127.0.0.1", peer.port))]
-
-        monkeypatch.setattr(loop, "getaddrinfo", lookup)
-        transport = await connect(f"https://localhost:{peer.port}")
-        assert await within(transport.send(push())) == Accepted()
-        peer.links[0].writer.transport.abort()
-        await within(peer.connected.get())
-        await within(peer.connected.get())
-        assert await within(transport.send(push(1))) == Accepted()
-        assert asked == ["localhost", "localhost"]
-
-
-async def test_a_client_certificate_takes_the_place_of_the_token(
-    world: World, server_context: ssl.SSLContext
-) -> None:
-    server_context.load_verify_locations(world.ca_file)
-    server_context.verify_mode = ssl.CERT_REQUIRED
-    async with Peer(server_context) as peer:
-        transport = Transport.with_certificate(
-            certificate_file=world.client_file,
-            topic="com.example.app.voip",
-            url=peer.url,
-            ca_file=world.ca_file,
-            timing=QUICK,
-        )
-        try:
-            await within(transport.start())
-            outcomes = await within(asyncio.gather(*(transport.send(push(n)) for n in range(10))))
-            assert outcomes == [Accepted()] * 10
-            assert all("authorization" not in request.headers for request in peer.requests)
-            assert transport.token_age(0) is None
-        finally:
-            await transport.close(1)
-
-
-@pytest.mark.parametrize("change", ["unknown authority", "no h2", "wrong name"])
-async def test_a_server_that_is_not_the_right_one_gets_no_push(
-    connect: Connect, world: World, change: str, tmp_path: Path
-) -> None:
-    import trustme
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority = trustme.CA()
-    name = "example.com" if change == "wrong name" else "127.0.0.1"
-    authority.issue_cert(name).configure_cert(context)
-    trusted = str(tmp_path / "ca.pem")
-    authority.cert_pem.write_to_path(trusted)
-    context.set_alpn_protocols(["http/1.1"] if change == "no h2" else ["h2"])
-    async with Peer(context) as peer:
-        ca_file = world.ca_file if change == "unknown authority" else trusted
-        transport = await connect(peer.url, ca_file=ca_file)
-        assert not transport.usable
-        outcome = await within(transport.send(push(timeout=0.02)))
-        assert outcome == Retryable("Timeout", None, certainly_not_processed=True)
-        assert not peer.requests
-
-
-def test_old_tls_is_not_spoken(world: World) -> None:
-    context = tls_context(world.ca_file)
-    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-    old = [cipher["name"] for cipher in context.get_ciphers() if cipher["protocol"] == "TLSv1.2"]
-    assert old
-    assert all(name.startswith("ECDHE") for name in old)
-
-
-def test_each_environment_has_its_host(world: World) -> None:
-    transport = Transport.with_key(key_pem=world.key_pem, key_id="k", team_id="t", topic="x.voip")
-    assert transport._plan.address("production") == HOSTS["production"] == ("api.push.apple.com", 443)
-    assert transport._plan.address("sandbox") == ("api.sandbox.push.apple.com", 443)
-    assert not transport.usable
-
-
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1", "https://", "https://h:port", "127.0.0.1:443", "https://h/x"]
-)
-def test_an_address_that_is_none_is_refused(world: World, url: str) -> None:
-    with pytest.raises(ValueError, match="the address of APNs is written"):
-        world.transport(url)
-
-
 # --- the end ----------------------------------------------------------------------------------
 
 
@@ -499,49 +330,7 @@ async def test_no_token_and_no_key_is_ever_logged(
         assert hidden not in repr(transport._plan)
 
 
-# --- loops and aioapns' own pool --------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
-)
-def test_both_event_loops_carry_pushes_time_outs_proxies_and_closing(
-    world: World, factory: Callable[[], asyncio.AbstractEventLoop]
-) -> None:
-    async def scenario() -> None:
-        requests: list[bytes] = []
-        async with Peer(world.server_context()) as peer:
-
-            async def script(link: RawLink) -> None:
-                await tunnel(link, peer.port, requests, b"HTTP/1.1 200 Connection established\r\n\r\n")
-
-            async with raw_peer(None, script) as proxy:
-                for way in (None, f"http://127.0.0.1:{proxy.port}"):
-                    peer.script = accept
-                    transport = world.transport(peer.url, proxy=way, max_connections=2, warm=2)
-                    await within(transport.start())
-                    assert transport.usable, transport.last_error
-                    outcomes = await within(
-                        asyncio.gather(*(transport.send(push(n, payload=b"x" * 5_000)) for n in range(200)))
-                    )
-                    assert outcomes == [Accepted()] * 200
-                    peer.script = silence
-                    assert (await within(transport.send(push(timeout=0.05)))).reason == "Timeout"
-                    doomed = asyncio.create_task(transport.send(push()))
-                    await asyncio.sleep(0)
-                    doomed.cancel()
-                    await asyncio.gather(doomed, return_exceptions=True)
-                    for link in peer.links:
-                        link.writer.transport.abort()
-                    peer.script = accept
-                    await asyncio.sleep(0)
-                    # A push may be faster than the news that its connection is gone.
-                    while (outcome := await within(transport.send(push(3)))) != Accepted():
-                        assert outcome.reason == "ConnectionLost"
-                    await within(transport.close(1))
-
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(scenario())
+# --- aioapns' own pool --------------------------------------------------------------
 
 
 async def test_our_protocol_serves_under_the_pool_of_aioapns(
@@ -588,6 +377,7 @@ async def test_a_pool_gives_out_a_connection_as_aioapns_pools_do(
         assert await within(sending) == Accepted()
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # uvloop keeps its buffers elsewhere
 async def test_the_buffers_of_a_lost_connection_do_not_wait_for_the_garbage_collector(
     connect: Connect, server_context: ssl.SSLContext
 ) -> None:
