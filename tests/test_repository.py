@@ -38,6 +38,7 @@ PURE = frozenset(
         "pushes",
         "routetree",
         "routing",
+        "schedules",
         "texts",
         "timeintervals",
         "zones",
