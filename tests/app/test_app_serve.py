@@ -9,21 +9,24 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+import yaml
 from appworld import World, until
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from bridge.app import Options, serve_until_signalled
 from bridge.children import Child, child
 from bridge.cli import main
 from bridge.escalator import Escalator
 from bridge.simulator.agenda import wall_clock
+from bridge.store import engine
 
+ROOT = Path(__file__).parents[2]
 FREE = ("--web.listen-address=127.0.0.1:0", "--phone.listen-address=127.0.0.1:0")
 
 
@@ -59,10 +62,13 @@ class Served:
         return found
 
 
+def serving(world: World) -> tuple[str, ...]:
+    return (sys.executable, "-P", "-m", "bridge.cli", "serve", f"--config.file={world.config_file}", *FREE)
+
+
 @asynccontextmanager
 async def served(world: World) -> AsyncIterator[Served]:
-    command = (sys.executable, "-P", "-m", "bridge.cli", "serve", f"--config.file={world.config_file}", *FREE)
-    async with child("bridge", command, world.folder) as running:
+    async with child("bridge", serving(world), world.folder) as running:
         yield Served(running)
 
 
@@ -173,102 +179,117 @@ async def test_a_signal_during_the_start_is_heard(stage: World) -> None:
     await server.wait_closed()
 
 
-# --- what keeps it from starting --------------------------------------------------------------
-
-
-def serve(world: World, *flags: str) -> Result:
-    return CliRunner().invoke(main, ["serve", f"--config.file={world.config_file}", *FREE, *flags])
-
-
-def port_in_use(world: World) -> tuple[str, ...]:
-    return (f"--web.listen-address={world.sim.url.removeprefix('https://')}",)
-
-
-def phone_port_in_use(world: World) -> tuple[str, ...]:
-    return (f"--phone.listen-address={world.sim.url.removeprefix('https://')}",)
-
-
-def no_configuration(world: World) -> tuple[str, ...]:
-    world.config_file.unlink()
-    return ()
-
-
-def bad_configuration(world: World) -> tuple[str, ...]:
-    world.config_file.write_text("quiet_gap: soon\nrecievers: []\n")
-    return ()
-
-
-def no_web_configuration(world: World) -> tuple[str, ...]:
-    return (f"--web.config.file={world.folder / 'none.yaml'}",)
-
-
-def bad_address(_: World) -> tuple[str, ...]:
-    return ("--web.listen-address=9095",)
-
-
-def no_folder(world: World) -> tuple[str, ...]:
-    world.config["storage"] = {"url": f"sqlite:///{world.folder}/none/bridge.db"}
-    world.write()
-    return ()
-
-
-def not_a_ledger(world: World) -> tuple[str, ...]:
-    (world.folder / "bridge.db").write_bytes(b"this is no database, but some other file of somebody" * 100)
-    return ()
-
-
-@pytest.mark.parametrize(
-    ("breaks", "says"),
-    [
-        (port_in_use, "address already in use"),
-        (phone_port_in_use, "address already in use"),
-        (no_configuration, "config.yaml"),
-        (bad_configuration, "recievers: unknown key"),
-        (no_web_configuration, "none.yaml"),
-        (bad_address, 'did you mean ":9095"'),
-        (no_folder, "the folder must exist"),
-        (not_a_ledger, "cannot open the ledger"),
-    ],
-)
-@pytest.mark.usefixtures("_logs")
-async def test_what_keeps_it_from_starting_is_said_in_a_sentence(
-    stage: World, breaks: Callable[[World], tuple[str, ...]], says: str
-) -> None:
-    flags = breaks(stage)
-    result = await asyncio.to_thread(serve, stage, *flags)
-    assert result.exit_code == 1
-    assert says in result.stderr
-    assert "Error: " in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.usefixtures("_logs")
-async def test_a_second_bridge_on_the_same_ledger_is_told_who_has_it(stage: World) -> None:
-    """Rule 11: a lock on the file keeps it out, with a clear error; when the first has ended it may start."""
-    async with served(stage) as first:
-        await first.url()
-        result = await asyncio.to_thread(serve, stage)
-        assert result.exit_code == 1
-        assert "in use by another bridge" in result.stderr
-        await first.running.stop(signal.SIGKILL)
-    async with served(stage) as second:
-        await second.url()
-
-
-@pytest.mark.usefixtures("_logs")
 async def test_a_start_that_failed_leaves_nothing_behind(stage: World) -> None:
     """Its ports are free again, and its ledger can be opened."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    flags = (f"--phone.listen-address=127.0.0.1:{port}", *port_in_use(stage))
-    assert (await asyncio.to_thread(serve, stage, *flags)).exit_code == 1
+    taken = stage.sim.url.removeprefix("https://")
+    with pytest.raises(OSError, match="in use"):
+        await serve_until_signalled(Options(stage.config_file, (taken,), None, f"127.0.0.1:{port}"))
     with socket.socket() as again:
         again.bind(("127.0.0.1", port))
     await stage.start()
     assert (await stage.get("/-/ready")).status == 200
 
 
-def test_serve_asks_for_its_configuration(tmp_path: Path) -> None:
+# --- what keeps it from starting --------------------------------------------------------------
+
+
+class Broken:
+    """A configuration file with something that keeps the bridge from starting; `flags` are those to give."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "config.yaml"
+        self.flags: list[str] = []
+        self.write()
+
+    def write(self, ledger: str = "bridge.db") -> None:
+        example = yaml.safe_load((ROOT / "config.example.yaml").read_text())
+        apns = example["apns"] | {"url": "https://127.0.0.1:1"}
+        apns |= {name: str(ROOT / apns[name]) for name in ("key_file", "ca_file")}
+        config = {
+            "apns": apns,
+            "storage": {"url": f"sqlite:///{self.folder}/{ledger}"},
+            "receivers": [{"name": "r", "escalation": [{"webhooks": [{"url": "http://127.0.0.1:1/"}]}]}],
+            "route": {"receiver": "r"},
+        }
+        self.file.write_text(yaml.safe_dump(config))
+
+
+def no_configuration(broken: Broken, _: ExitStack) -> None:
+    broken.file.unlink()
+
+
+def bad_configuration(broken: Broken, _: ExitStack) -> None:
+    broken.file.write_text("quiet_gap: soon\nrecievers: []\n")
+
+
+def no_web_configuration(broken: Broken, _: ExitStack) -> None:
+    broken.flags = [f"--web.config.file={broken.folder / 'none.yaml'}"]
+
+
+def bad_address(broken: Broken, _: ExitStack) -> None:
+    broken.flags = ["--web.listen-address=9095"]
+
+
+def web_port_in_use(broken: Broken, stack: ExitStack) -> None:
+    broken.flags = [f"--web.listen-address=127.0.0.1:{taken_port(stack)}"]
+
+
+def phone_port_in_use(broken: Broken, stack: ExitStack) -> None:
+    broken.flags = [f"--phone.listen-address=127.0.0.1:{taken_port(stack)}"]
+
+
+def taken_port(stack: ExitStack) -> int:
+    other = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    port: int = other.getsockname()[1]
+    return port
+
+
+def no_folder(broken: Broken, _: ExitStack) -> None:
+    broken.write("none/bridge.db")
+
+
+def not_a_ledger(broken: Broken, _: ExitStack) -> None:
+    (broken.folder / "bridge.db").write_bytes(b"this is no database, but some other file of somebody" * 100)
+
+
+def ledger_in_use(broken: Broken, stack: ExitStack) -> None:
+    """Rule 11: another bridge holds the lock."""
+    stack.enter_context(engine.lock(broken.folder / "bridge.db"))
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        (no_configuration, "config.yaml"),
+        (bad_configuration, "recievers: unknown key"),
+        (no_web_configuration, "none.yaml"),
+        (bad_address, 'did you mean ":9095"'),
+        (web_port_in_use, "address already in use"),
+        (phone_port_in_use, "address already in use"),
+        (no_folder, "the folder must exist"),
+        (not_a_ledger, "cannot open the ledger"),
+        (ledger_in_use, "in use by another bridge"),
+    ],
+)
+@pytest.mark.usefixtures("_logs")
+def test_what_keeps_it_from_starting_is_said_in_a_sentence(
+    tmp_path: Path, breaks: Callable[[Broken, ExitStack], None], says: str
+) -> None:
+    with ExitStack() as stack:
+        broken = Broken(tmp_path)
+        breaks(broken, stack)
+        flags = [f"--config.file={broken.file}", *FREE, *broken.flags]
+        result = CliRunner().invoke(main, ["serve", *flags])
+    assert result.exit_code == 1
+    assert says in result.stderr
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_serve_asks_for_its_configuration() -> None:
     result = CliRunner().invoke(main, ["serve"])
     assert (result.exit_code, "--config.file" in result.stderr) == (2, True)
