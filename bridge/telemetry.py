@@ -82,6 +82,8 @@ class Metrics:
         )
         self.outgoing = self._counter("outgoing_webhooks", "Posts to webhook targets, by outcome.", "outcome")
         self.receipts = self._counter("receipts", "Receipts from phones.", "receipt")
+        self.enrolments = self._counter("enrolments", "Codes that phones tried, by outcome.", "outcome")
+        self.streams = self._gauge("event_streams", "Open event streams of phones.")
         self.troubled = self._gauge(
             "device_trouble", "1 for each device with a token set aside.", "device", "reason"
         )

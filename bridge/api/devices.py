@@ -41,7 +41,7 @@ class Devices:
     async def list(self, _: web.Request) -> web.Response:
         """List every device, and what keeps it from ringing tonight. No token is shown."""
         rows = await self._desk.store.read(enrolment.list_devices)
-        return answer({"devices": list(map(_shown, rows))})
+        return answer({"devices": list(map(self._shown, rows))})
 
     async def show(self, request: web.Request) -> web.Response:
         """Show one device."""
@@ -49,7 +49,7 @@ class Devices:
         rows = await self._desk.store.read(partial(enrolment.list_devices, only=name))
         if not rows:
             return problem(404, f"there is no device {name[:100]!r}", "GET /api/v1/devices lists them")
-        return answer(_shown(rows[0]))
+        return answer(self._shown(rows[0]))
 
     async def enrol(self, request: web.Request) -> web.Response:
         """Make a one-time code: ?owner=NAME, and ?device=NAME if the phone is not to choose its own."""
@@ -99,6 +99,5 @@ class Devices:
         log.info("device revoked", device=name, by="management")
         return answer({"revoked": name})
 
-
-def _shown(row: RowMapping) -> Any:
-    return msgspec.to_builtins(telling.device(row))
+    def _shown(self, row: RowMapping) -> Any:
+        return msgspec.to_builtins(telling.device(row, self._desk.settings.people))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import count
+from itertools import chain, count
 from typing import Any, Final
 
 from sqlalchemy import RowMapping, select, update
@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridge.pushes import Environment, PushKind
 from bridge.store.devices import DOUBTFUL
 from bridge.store.tables import devices, enrolments
+from bridge.texts import NAME, one_line
 
 CODE_LIFE: Final = timedelta(minutes=10)
 
@@ -40,10 +41,11 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """A device that may use the phones' listener."""
+    """A device that may use the phones' listener. `key` tells one enrolment under its name from the next."""
 
     name: str
     owner: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Tokens:
 
 def digest(secret: str) -> str:
     """Digest a code or a credential. Both are long and random, so a plain hash is enough."""
-    return hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
 def _same(code: str) -> str:
@@ -84,9 +86,11 @@ async def make_code(connection: AsyncConnection, owner: str, device: str | None,
 
 
 async def enrol(
-    connection: AsyncConnection, code: str, wish: str | None, now: datetime
+    connection: AsyncConnection, code: str, wish: str | None, people: Collection[str], now: datetime
 ) -> tuple[Enrolled, str] | None:
     """Exchange a code for a device and its credential; None for a code that is wrong, used or too old.
+
+    So it is with one for somebody who is not among `people` any more.
 
     `wish` is what the phone would like to be called. A code for a device that enrolled before gives
     that device to the new phone: the old credential and tokens are worth nothing any more. Where the
@@ -100,7 +104,7 @@ async def enrol(
         .returning(enrolments.c.owner, enrolments.c.device)
     )
     row = found.first()
-    if row is None:
+    if row is None or row[0] not in people:
         return None
     owner, device = row
     credential = secrets.token_urlsafe(32)
@@ -119,10 +123,10 @@ async def enrol(
     taken = await _names(connection)
     if device is not None and device in taken and await reusable(connection, device, owner):
         await connection.execute(update(devices).where(devices.c.name == device).values(fresh))
-        return Enrolled(device, owner), credential
+        return Enrolled(device, owner, digest(credential)), credential
     name = _free(device or wish or f"{owner}-iphone", taken)
     await connection.execute(devices.insert(), {"name": name, **fresh})
-    return Enrolled(name, owner), credential
+    return Enrolled(name, owner, digest(credential)), credential
 
 
 async def _names(connection: AsyncConnection) -> set[str]:
@@ -130,7 +134,8 @@ async def _names(connection: AsyncConnection) -> set[str]:
 
 
 def _free(wish: str, taken: set[str]) -> str:
-    numbered = (wish if number == 1 else f"{wish}-{number}" for number in count(1))
+    endings = chain([""], (f"-{number}" for number in count(2)))
+    numbered = (one_line(wish, NAME - len(ending)) + ending for ending in endings)
     return next(name for name in numbered if name not in taken)
 
 
@@ -148,8 +153,15 @@ async def reusable(connection: AsyncConnection, device: str, owner: str) -> bool
 async def by_credential(connection: AsyncConnection, credential: str) -> Enrolled | None:
     """Find whose credential this is; None for one that never was, or was revoked."""
     known = (devices.c.credential == digest(credential)) & devices.c.removed_at.is_(None)
-    row = (await connection.execute(select(devices.c.name, devices.c.owner).where(known))).first()
+    query = select(devices.c.name, devices.c.owner, devices.c.credential).where(known)
+    row = (await connection.execute(query)).first()
     return None if row is None else Enrolled(*row)
+
+
+async def stands(connection: AsyncConnection, device: Enrolled) -> bool:
+    """Tell whether an enrolment still holds: it was neither revoked nor taken over."""
+    mine = (devices.c.name == device.name) & (devices.c.credential == device.key)
+    return (await connection.execute(select(devices.c.name).where(mine))).first() is not None
 
 
 async def put_tokens(connection: AsyncConnection, name: str, new: Tokens, now: datetime) -> None:
@@ -227,10 +239,14 @@ def doubtful(row: RowMapping) -> bool:
     return bool(row["silent_calls"] >= DOUBTFUL)
 
 
-def troubles(row: RowMapping) -> tuple[str, ...]:
+def troubles(row: RowMapping, people: Collection[str]) -> tuple[str, ...]:
     """Say for people what is wrong with a device and what to do; nothing: all is well."""
     enrolled = row["enrolled"]
     found = []
+    if row["owner"] not in people:
+        found.append(
+            f"its owner {row['owner']} is not under people in the configuration: revoke it, or add them"
+        )
     if row["voip_token"] is None:
         cure = "open the app on it" if enrolled else "give it a voip_token in the configuration"
         found.append(f"it has no VoIP token, so it cannot show a call: {cure}")

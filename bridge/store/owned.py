@@ -28,8 +28,10 @@ class View:
     def incidents(self) -> ColumnElement[bool]:
         """The condition that an incident is in it."""
         mine = select(devices.c.name).where(devices.c.owner == self.owner)
-        paged = select(pages.c.incident_id).where(pages.c.target.in_(mine))
-        return or_(incidents.c.receiver.in_(list(self.receivers)), incidents.c.id.in_(paged))
+        paged = select(pages.c.id).where(
+            pages.c.incident_id == incidents.c.id, pages.c.kind != "webhook", pages.c.target.in_(mine)
+        )
+        return or_(incidents.c.receiver.in_(list(self.receivers)), paged.exists())
 
 
 async def list_incidents(

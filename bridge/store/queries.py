@@ -178,8 +178,11 @@ async def prune(connection: AsyncConnection, before: datetime, limit: int) -> in
     open_page = select(pages.c.id).where((pages.c.incident_id == incidents.c.id) & OPEN_PAGE).exists()
     closed = select(incidents.c.id).where((incidents.c.resolved_at < before) & ~open_page).limit(limit)
     ids = list((await connection.execute(closed)).scalars())
-    for table in (episodes, pages, timeline):
+    for table in (episodes, pages):
         await connection.execute(table.delete().where(table.c.incident_id.in_(ids)))
+    # SQLite numbers on from the highest id that is there, and phones ask for what came after the last one.
+    newest = select(func.max(timeline.c.id)).scalar_subquery()
+    await connection.execute(timeline.delete().where(timeline.c.incident_id.in_(ids), timeline.c.id < newest))
     await connection.execute(incidents.delete().where(incidents.c.id.in_(ids)))
     in_use = select(pages.c.call_id).where(pages.c.call_id == calls.c.id).exists()
     old = select(calls.c.id).where((calls.c.created_at < before) & ~in_use).limit(limit)

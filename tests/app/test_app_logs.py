@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from appworld import World
+from handset import Handset, code_for, exchange
 
 from bridge.pushes import mask
 from bridge.simulator import Answer
@@ -115,6 +116,35 @@ async def test_no_secret_is_logged_whatever_goes_wrong(log: io.StringIO, stage: 
     assert len(stage.alice.pushes.items) > 0
     assert not [secret for secret in seen if secret in text]
     assert mask(stage.alice.profile.voip_token) in text
+
+
+async def test_one_line_for_each_step_of_an_enrolment_without_code_or_credential(
+    log: io.StringIO, world: World
+) -> None:
+    code, unused = [(await code_for(world))["code"] for _ in range(2)]
+    handset = Handset(world, (await exchange(world, code, name="new")).json["credential"])
+    await exchange(world, "1111-2222-3333")
+    token = "ab12cd34" * 8
+    await handset.put(voip_token=token.upper())
+    await handset.ask("DELETE", "/device/tokens/voip")
+    await handset.ask("DELETE", "/device")
+    await Handset.enrolled(world, device="newer")
+    await world.ask("DELETE", f"{world.url}/api/v1/devices/newer")
+    expected = {
+        "enrolment code made": {"owner": "alice", "device": None},
+        "device enrolled": {"device": "new", "owner": "alice", "remote": "127.0.0.1"},
+        "enrolment refused": {"remote": "127.0.0.1", "level": "warning"},
+        "tokens registered": {"device": "new", "voip": mask(token), "alert": None},
+        "token dropped": {"device": "new", "push": "voip"},
+        "device revoked": {"device": "new", "by": "the phone"},
+    }
+    for event, fields in expected.items():
+        assert lines(log, event)[0] | fields == lines(log, event)[0]
+    assert lines(log, "device revoked")[1]["by"] == "management"
+    text = log.getvalue() + (await world.get("/metrics")).text
+    for secret in (code, unused, "1111-2222-3333", handset.credential, token):
+        assert secret not in text
+        assert secret.replace("-", "") not in text
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

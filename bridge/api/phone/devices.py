@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
+import structlog
 from aiohttp import web
 
 from bridge.api.answers import problem
 from bridge.api.phone import shapes, telling
 from bridge.api.phone.operations import Answer, Asked, Attempts, Operation, slow_down
 from bridge.desk import Desk
-from bridge.pushes import PushKind
+from bridge.pushes import PushKind, mask
 from bridge.store import Tx, enrolment
-from bridge.store.enrolment import Tokens
+from bridge.store.enrolment import Enrolled, Tokens
 from bridge.texts import NAME, one_line
+
+log = structlog.get_logger()
 
 
 class Devices:
@@ -71,26 +75,36 @@ class Devices:
 
     async def enrol(self, asked: Asked) -> Answer:
         """Exchange a code. A wrong one, a used one and an old one get the same answer."""
-        body: shapes.Enrol = asked.body
         now, address = self._desk.clock.now(), asked.request.remote or ""
-        if seconds := self._attempts.wait(address, now):
+        outcomes = self._desk.metrics.enrolments
+        if seconds := self._attempts.begin(address, now):
+            outcomes.labels("limited").inc()
             return slow_down(seconds)
-        wish = one_line(body.name, NAME) if body.name else None
-        said = Tokens(app_version=body.app_version, os_version=body.os_version)
-
-        async def job(tx: Tx) -> tuple[enrolment.Enrolled, str] | None:
-            done = await enrolment.enrol(tx.connection, body.code, wish, tx.now)
-            if done is not None:
-                await enrolment.put_tokens(tx.connection, done[0].name, said, tx.now)
-            return done
-
-        done = await self._desk.store.write(job)
+        done = await self._exchange(asked.body)
+        outcomes.labels("refused" if done is None else "enrolled").inc()
         if done is None:
-            self._attempts.failed(address, now)
+            log.warning("enrolment refused", remote=address, reason="this code is not valid")
             hint = "codes work once, for ten minutes: pushkit-bridge devices enroll makes another"
             return problem(400, "this code is not valid", hint)
+        with suppress(ValueError):  # long ago, by the clock: it is forgotten already
+            self._attempts.succeeded(address, now)
         device, credential = done
+        log.info("device enrolled", device=device.name, owner=device.owner, remote=address)
         return shapes.Enrolled(device.name, device.owner, credential)
+
+    async def _exchange(self, body: shapes.Enrol) -> tuple[Enrolled, str] | None:
+        wish = one_line(body.name, NAME) if body.name else None
+        said = Tokens(app_version=body.app_version, os_version=body.os_version)
+        people = self._desk.settings.people
+
+        async def job(tx: Tx) -> tuple[Enrolled, str] | None:
+            done = await enrolment.enrol(tx.connection, body.code, wish, people, tx.now)
+            if done is not None:
+                await enrolment.put_tokens(tx.connection, done[0].name, said, tx.now)
+                tx.changed = True  # the stream of a phone whose name this one took over ends
+            return done
+
+        return await self._desk.store.write(job)
 
     async def show(self, asked: Asked) -> Answer:
         """Show the device."""
@@ -99,6 +113,7 @@ class Devices:
     async def leave(self, asked: Asked) -> Answer:
         """Let the device go."""
         await self._desk.revoke(asked.sender.name)
+        log.info("device revoked", device=asked.sender.name, by="the phone")
         return web.Response(status=204)
 
     async def put_tokens(self, asked: Asked) -> Answer:
@@ -115,11 +130,19 @@ class Devices:
         )
 
         async def job(tx: Tx) -> None:
+            if not await enrolment.stands(tx.connection, asked.sender):
+                return
             await enrolment.put_tokens(tx.connection, asked.sender.name, new, tx.now)
             await enrolment.complete(tx.connection, asked.sender.name, apns.environment, apns.topic)
             tx.changed = True  # a step that waits for somebody to ring may go on
 
         await self._desk.store.write(job)
+        log.info(
+            "tokens registered",
+            device=asked.sender.name,
+            voip=_masked(new.voip_token),
+            alert=_masked(new.alert_token),
+        )
         return await self._shown(asked)
 
     async def drop_token(self, asked: Asked) -> Answer:
@@ -129,8 +152,15 @@ class Devices:
         if kind is None:
             return problem(404, "there are two kinds of tokens: voip and alert")
         await self._desk.store.write(lambda tx: enrolment.drop_token(tx.connection, asked.sender.name, kind))
+        log.info("token dropped", device=asked.sender.name, push=kind)
         return await self._shown(asked)
 
     async def _shown(self, asked: Asked) -> Answer:
         found = await self._desk.store.read(partial(enrolment.list_devices, only=asked.sender.name))
-        return telling.device(found[0]) if found else problem(404, "this device was revoked just now")
+        if not found:
+            return problem(404, "this device was revoked just now")
+        return telling.device(found[0], self._desk.settings.people)
+
+
+def _masked(token: str | None) -> str | None:
+    return token and mask(token)

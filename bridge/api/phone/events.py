@@ -8,14 +8,16 @@ Format: WHATWG HTML, section 9.2 "Server-sent events".
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final
 
 import msgspec
+import structlog
 from aiohttp import web
-from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge import bundles
@@ -26,6 +28,7 @@ from bridge.api.phone.operations import Answer, Asked, Operation
 from bridge.desk import Desk
 from bridge.store import enrolment, owned
 from bridge.store.enrolment import Enrolled
+from bridge.store.owned import View
 from bridge.store.tx import load_incidents
 
 _KEEP_ALIVE: Final = 15.0
@@ -34,8 +37,21 @@ _KEEP_ALIVE: Final = 15.0
 _BATCH: Final = 100
 _STREAMS: Final = 1000
 _STREAMS_OF_ONE: Final = 4
+_LOOKS: Final = 200
+"""Looks into the ledger in a second, of all streams together: a storm must not take the sender's time."""
+
 _WRITE: Final = 10.0
 """Seconds that a phone may take to read what was written."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a stream found: calls that are over, and what happened, each as (id, text)."""
+
+    over: Sequence[shapes.CallOver]
+    news: Sequence[tuple[int, str]]
 
 
 class Streams:
@@ -44,7 +60,7 @@ class Streams:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._open: dict[asyncio.Event, str] = {}
-        self._closing = False
+        self._closing = asyncio.Event()
 
     def operations(self) -> list[Operation]:
         """Give the operation."""
@@ -67,7 +83,7 @@ class Streams:
 
     async def close(self, _: web.Application) -> None:
         """End every stream: the listener stops."""
-        self._closing = True
+        self._closing.set()
         self.wake()
 
     async def stream(self, asked: Asked) -> Answer:
@@ -76,9 +92,20 @@ class Streams:
         if last and not (last.isascii() and last.isdigit() and len(last) < 19):
             return problem(400, "Last-Event-ID is not an id of this stream")
         mine = sum(name == asked.sender.name for name in self._open.values())
-        if len(self._open) >= _STREAMS or mine >= _STREAMS_OF_ONE or self._closing:
+        if len(self._open) >= _STREAMS or mine >= _STREAMS_OF_ONE or self._closing.is_set():
             return problem(503, "too many event streams are open", "close another one of this phone")
-        since = int(last) if last else await self._desk.store.read(owned.newest_event)
+        woken = asyncio.Event()
+        self._open[woken] = asked.sender.name
+        self._desk.metrics.streams.set(len(self._open))
+        try:
+            newest = await self._desk.store.read(owned.newest_event)
+            # An id that is yet to come is another ledger's: what it counted, nobody knows.
+            return await self._serve(asked, min(int(last), newest) if last else newest, woken)
+        finally:
+            del self._open[woken]
+            self._desk.metrics.streams.set(len(self._open))
+
+    async def _serve(self, asked: Asked, since: int, woken: asyncio.Event) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
@@ -86,64 +113,71 @@ class Streams:
                 "X-Accel-Buffering": "no",  # nginx would hold events back
             }
         )
-        woken = asyncio.Event()
-        self._open[woken] = asked.sender.name
+        await response.prepare(asked.request)
         try:
-            await response.prepare(asked.request)
-            # A phone that hangs up is no error, and aiohttp cancels us where it notices first.
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                async for text in self._tell(asked.sender, since, woken):
+            async with aclosing(self._tell(asked.sender, since, woken)) as texts:
+                async for text in texts:
                     async with asyncio.timeout(_WRITE):
                         await response.write(text.encode())
-        finally:
-            del self._open[woken]
+        except TimeoutError:
+            log.warning("event stream cut off: its phone does not read", device=asked.sender.name)
+            if asked.request.transport is not None:
+                asked.request.transport.abort()  # it would not read the end either
+        except ConnectionError:
+            pass  # a phone that hangs up is no error
+        except Exception:  # the answer has begun: all that can be said is its end, and the phone comes again
+            log.exception("an event stream broke off", device=asked.sender.name)
         return response
 
-    async def _tell(self, device: Enrolled, last: int, woken: asyncio.Event) -> AsyncIterator[str]:
+    async def _tell(self, device: Enrolled, last: int, woken: asyncio.Event) -> AsyncGenerator[str, None]:
         ended: set[str] = set()
         yield f": welcome\nretry: 1000\nid: {last}\n\n"
-        while not self._closing:
+        while not self._closing.is_set():
             woken.clear()
-            if not await self._desk.store.read(partial(enrolment.list_devices, only=device.name)):
-                return  # revoked
-            for row, text in await self._news(device, last):
-                last = row["id"]
+            found = await self._desk.store.read(partial(self._look, device=device, last=last))
+            if found is None:
+                return
+            for shape in found.over:
+                if shape.call not in ended:
+                    ended.add(shape.call)
+                    yield _event("call_ended", shape)
+            for number, text in found.news:
+                last = number
                 yield text
-            async for text in self._calls(device, ended):
-                yield text
-            if not woken.is_set() and not await _set_within(woken, _KEEP_ALIVE):
+            await _set_within(self._closing, len(self._open) / _LOOKS)
+            if len(found.news) < _BATCH and not await _set_within(woken, _KEEP_ALIVE):
                 yield ": still here\n\n"
 
-    async def _news(self, device: Enrolled, last: int) -> list[tuple[RowMapping, str]]:
-        async def query(connection: AsyncConnection) -> list[tuple[RowMapping, str]]:
-            rows = await owned.events_after(connection, view(self._desk, device), last, _BATCH)
-            ids = sorted({row["incident_id"] for row in rows})
-            known = {one.id: telling.incident(one) for one in await load_incidents(connection, ids)}
-            told = []
-            for row in rows:
-                shape = shapes.Happened(telling.event(row), known[row["incident_id"]])
-                told.append((row, _event("incident", shape, row["id"])))
-            return told
+    async def _look(self, connection: AsyncConnection, device: Enrolled, last: int) -> _Look | None:
+        """Look once; None: the enrolment does not stand any more."""
+        if not await enrolment.stands(connection, device):
+            return None
+        over = await _over(connection, device, self._desk.clock.now())
+        return _Look(over, await _news(connection, view(self._desk, device), last))
 
-        return await self._desk.store.read(query)
 
-    async def _calls(self, device: Enrolled, ended: set[str]) -> AsyncIterator[str]:
-        now = self._desk.clock.now()
+async def _over(connection: AsyncConnection, device: Enrolled, now: datetime) -> list[shapes.CallOver]:
+    found = []
+    for call in await owned.live_calls(connection, device.name, now):
+        ids = [incident for incident, _ in call.carries]
+        known = {one.id: one for one in await load_incidents(connection, ids)}
+        end = bundles.over(call, known, await owned.series_of(connection, call.id))
+        if end is not None:
+            found.append(shapes.CallOver(call.id, call.uuid, *end))
+    return found
 
-        async def query(connection: AsyncConnection) -> list[shapes.CallOver]:
-            over = []
-            for call in await owned.live_calls(connection, device.name, now):
-                ids = [incident for incident, _ in call.carries]
-                found = {one.id: one for one in await load_incidents(connection, ids)}
-                end = bundles.over(call, found, await owned.series_of(connection, call.id))
-                if end is not None:
-                    over.append(shapes.CallOver(call.id, call.uuid, *end))
-            return over
 
-        for shape in await self._desk.store.read(query):
-            if shape.call not in ended:
-                ended.add(shape.call)
-                yield _event("call_ended", shape)
+async def _news(connection: AsyncConnection, seen: View, last: int) -> list[tuple[int, str]]:
+    rows = await owned.events_after(connection, seen, last, _BATCH)
+    ids = sorted({row["incident_id"] for row in rows})
+    known = {one.id: telling.incident(one) for one in await load_incidents(connection, ids)}
+    return [
+        (
+            row["id"],
+            _event("incident", shapes.Happened(telling.event(row), known[row["incident_id"]]), row["id"]),
+        )
+        for row in rows
+    ]
 
 
 def _event(kind: str, shape: msgspec.Struct, number: int | None = None) -> str:

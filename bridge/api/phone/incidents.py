@@ -17,6 +17,7 @@ from bridge.api.answers import problem
 from bridge.api.phone import shapes, telling
 from bridge.api.phone.operations import Answer, Asked, Operation
 from bridge.desk import Desk
+from bridge.digest import digest
 from bridge.people import Verb
 from bridge.store import calls, owned
 from bridge.store.actions import Once
@@ -106,12 +107,13 @@ class Incidents:
                 owned.list_incidents,
                 view=view(self._desk, asked.sender),
                 closed=state == "all",
-                limit=int(limit),
+                limit=int(limit) + 1,
                 before=place,
             )
         )
-        more = _place(rows[-1]) if len(rows) == int(limit) else None
-        return shapes.Incidents(tuple(map(telling.incident, rows)), more)
+        shown = rows[: int(limit)]
+        more = _place(shown[-1]) if len(rows) > len(shown) else None
+        return shapes.Incidents(tuple(map(telling.incident, shown)), more)
 
     async def show(self, asked: Asked) -> Answer:
         """Show one incident."""
@@ -143,7 +145,7 @@ class Incidents:
                 state=await calls.state(connection, name),
                 created_at=call.created_at,
                 expires_at=call.expires_at,
-                incidents=tuple(telling.story(one, lines[one.id]) for one in found),
+                incidents=tuple(telling.story(case.incident, lines[case.id]) for case in digest(found).cases),
             )
 
         found = await self._desk.store.read(query)
@@ -203,6 +205,6 @@ def _read_place(text: str) -> tuple[datetime, str] | None:
     try:
         plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
         at, _, name = plain.partition(" ")
-        return datetime.fromisoformat(at).astimezone(UTC), name
+        return datetime.fromisoformat(at).astimezone(UTC), name.replace("\0", "\ufffd")
     except (binascii.Error, ValueError, OverflowError):
         return None

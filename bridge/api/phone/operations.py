@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -45,8 +46,8 @@ class Asked:
         return self.device
 
     def part(self, name: str) -> str:
-        """Give a part of the path."""
-        return self.request.match_info[name]
+        """Give a part of the path; NUL, which PostgreSQL takes in no text, becomes what is in no name."""
+        return self.request.match_info[name].replace("\0", "\ufffd")
 
 
 Answer: TypeAlias = msgspec.Struct | web.StreamResponse
@@ -74,7 +75,7 @@ class Operation:
 
 
 class Attempts:
-    """Counts wrong codes; too many from one address, or in all, must wait.
+    """Counts wrong codes, and those being tried; too many from one address, or in all, must wait.
 
     60 bits cannot be guessed at this pace: ten minutes allow two thousand tries. Credentials need no such
     count: they have 256, and a proxy gives all phones one address, at which nobody shall lock them out.
@@ -85,21 +86,22 @@ class Attempts:
     span: Final = timedelta(minutes=1)
 
     def __init__(self) -> None:
-        self._failed: deque[tuple[datetime, str]] = deque(maxlen=self.all)
+        self._failed: deque[tuple[datetime, str]] = deque()
 
-    def wait(self, address: str, now: datetime) -> int:
-        """Give the seconds after which this address may try again; 0: now."""
+    def begin(self, address: str, now: datetime) -> int:
+        """Count one, as if it failed; or give the seconds after which this address may try."""
         while self._failed and self._failed[0][0] <= now - self.span:
             self._failed.popleft()
         mine = [at for at, whose in self._failed if whose == address]
         if len(mine) < self.each and len(self._failed) < self.all:
+            self._failed.append((now, address))
             return 0
         first = mine[0] if len(mine) >= self.each else self._failed[0][0]
-        return int((first + self.span - now).total_seconds()) + 1
+        return math.ceil((first + self.span - now).total_seconds())
 
-    def failed(self, address: str, now: datetime) -> None:
-        """Count one."""
-        self._failed.append((now, address))
+    def succeeded(self, address: str, now: datetime) -> None:
+        """Take back what `begin` counted at `now`."""
+        self._failed.remove((now, address))
 
 
 class Door:
@@ -140,15 +142,13 @@ class Door:
         return found or _refused("this credential is unknown or was revoked", "enrol this phone again")
 
     def _opens(self, call_id: str, token: str) -> bool:
-        sent = token.encode(errors="surrogateescape")  # a header may hold any octets
+        sent = token.encode(errors="replace")  # a header may hold any octets
         return hmac.compare_digest(sent, receipt_token(self._secret, call_id).encode())
 
 
 def receipt_token(secret: bytes, call_id: str) -> str:
     """Make the capability for one call: only the phone that got the push can know it."""
-    return hmac.new(
-        secret, f"receipt\0{call_id}".encode(errors="surrogateescape"), hashlib.sha256
-    ).hexdigest()
+    return hmac.new(secret, f"receipt\0{call_id}".encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
 def _refused(error: str, hint: str) -> web.Response:

@@ -187,7 +187,7 @@ class Incidents(Struct):
 
 
 class Call(Struct):
-    """A call and everything that it is about, also what the push had no room for."""
+    """A call and everything that it is about, the worst first; also what the push had no room for."""
 
     id: str
     uuid: str

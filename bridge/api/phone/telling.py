@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -13,7 +13,7 @@ from bridge.digest import digest
 from bridge.store.enrolment import doubtful, troubles, usable
 
 
-def device(row: RowMapping) -> shapes.Device:
+def device(row: RowMapping, people: Collection[str]) -> shapes.Device:
     """Show a device, without its tokens."""
     return shapes.Device(
         name=row["name"],
@@ -27,8 +27,8 @@ def device(row: RowMapping) -> shapes.Device:
         os_version=row["os_version"],
         enrolled_at=row["enrolled_at"],
         heard_at=row["heard_at"],
-        troubles=troubles(row),
-        would_ring=usable(row, "voip") and not doubtful(row),
+        troubles=troubles(row, people),
+        would_ring=usable(row, "voip") and not doubtful(row) and row["owner"] in people,
     )
 
 
