@@ -111,6 +111,7 @@ class Desk:
         try:
             await self._receive(settings, notification, ways, Times(_INTERNAL_TTL, settings.refire_quiet))
         except Exception:
+            self._alarmed.pop(key, None)  # the next one is tried at once
             log.exception("an alarm could not be recorded", alarm=name)
 
     # --- the clock ---

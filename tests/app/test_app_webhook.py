@@ -201,6 +201,19 @@ async def test_refused_webhooks_open_one_internal_incident_however_many_come(
     assert (await stage.get("/api/v1/incidents", headers=right)).json["incidents"] == []
 
 
+async def test_an_alarm_that_could_not_be_recorded_is_raised_by_the_next_cause(stage: World) -> None:
+    """Rule 7: the pace is for alarms that are in the ledger."""
+    stage.config["max_body_size"] = "100KiB"
+    await stage.start()
+    await stage.settled()
+    large = stage.message(padding="x" * 200_000)
+    with locked(stage):
+        assert (await stage.post("/webhook", large)).status == 413
+    assert await stage.incidents() == []
+    assert (await stage.post("/webhook", large)).status == 413
+    assert [one["title"] for one in await stage.incidents()] == ["PushkitBridgeWebhookRefused"]
+
+
 async def test_a_person_who_looks_at_the_page_without_credentials_rings_nobody(stage: World) -> None:
     """Only what could have carried an alert is worth a call at night (rule 7)."""
     web_config(stage, DOORS["bearer"][0])
