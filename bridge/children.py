@@ -9,8 +9,8 @@ import random
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -39,19 +39,24 @@ def find_program(*names: str, package: str) -> str:
     )
 
 
-def free_ports(count: int) -> list[int]:
-    """Find TCP ports of 127.0.0.1 that nobody uses at this moment.
+@contextmanager
+def free_port() -> Iterator[int]:
+    """Find a TCP port of 127.0.0.1 that nobody uses, and keep other processes that ask here away from it.
 
-    They lie below those that the system gives to outgoing connections: a program that is started
+    It lies below those that the system gives to outgoing connections: a program that is started
     again on its port would otherwise find now and then that a connection has taken it.
     """
-    found: list[int] = []
-    while len(found) < count:
+    while True:
         port = _CHANCE.choice(_PORTS)
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            found += [port] if port not in found else []
-    return found
+        with socket.socket(socket.AF_UNIX) as reserved, socket.socket() as probe:
+            try:
+                reserved.bind(f"\0pushkit-bridge port {port}")  # Linux's abstract names: gone with the socket
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            probe.close()
+            yield port
+            return
 
 
 async def run(*command: str) -> str:

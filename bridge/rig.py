@@ -18,7 +18,7 @@ from urllib.parse import quote
 import yaml
 from aiohttp import web
 
-from bridge.children import Child, ChildError, child, find_program, free_ports, run
+from bridge.children import Child, ChildError, child, find_program, free_port, run
 from bridge.client import Client, ClientError
 from bridge.config import Settings, load
 from bridge.config.tree import read
@@ -47,17 +47,20 @@ class Rig:
     """What runs, and where. `posts` are the outgoing webhooks: the target's name and the body."""
 
     def __init__(self, settings: Settings, folder: Path, simulator: Simulator, stack: AsyncExitStack) -> None:
-        web_port, phone_port = free_ports(2)
+        self._stack = stack
         self.settings = settings
         self.folder = folder
         self.config = folder / "config.yaml"
         self.simulator = simulator
-        self.bridge_url = f"http://127.0.0.1:{web_port}"
+        self.bridge_url = f"http://{self.address()}"
         self.webhook_url = f"{self.bridge_url}/webhook"
-        self.phone_address = f"127.0.0.1:{phone_port}"
+        self.phone_address = self.address()
         self.posts: Feed[tuple[str, Any]] = Feed()
         self.running: dict[str, Child] = {}
-        self._stack = stack
+
+    def address(self) -> str:
+        """Give a free HOST:PORT, which stays reserved as long as the rig."""
+        return f"127.0.0.1:{self._stack.enter_context(free_port())}"
 
     async def start_bridge(self) -> Child:
         """Start the bridge; once more on the same ports and the same ledger if it ran before."""
@@ -69,13 +72,11 @@ class Rig:
             url=self.bridge_url,
         )
 
-    async def start_alertmanager(
-        self, config: str, *flags: str, name: str = "alertmanager", port: int | None = None
-    ) -> Child:
+    async def start_alertmanager(self, config: str, *flags: str, name: str = "alertmanager") -> Child:
         """Start an Alertmanager, alone unless `flags` make it one of a cluster. Its file is NAME.yml."""
         file = self.folder / f"{name}.yml"
         file.write_text(config)
-        address = f"127.0.0.1:{port or free_ports(1)[0]}"
+        address = self.address()
         return await self.start(
             name,
             *(programs()[0], f"--config.file={file}"),

@@ -13,7 +13,7 @@ import orjson
 import yaml
 from aiohttp import web
 
-from bridge.children import find_program, free_ports
+from bridge.children import find_program
 from bridge.client import Client
 from bridge.rig import Rig, open_rig
 from bridge.simulator import Push
@@ -115,7 +115,7 @@ async def start_prometheus(rig: Rig, disks_port: int, alertmanagers: list[str]) 
     }
     file = rig.folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(config))
-    address = f"127.0.0.1:{free_ports(1)[0]}"
+    address = rig.address()
     await rig.start(
         "prometheus",
         *(find_program("prometheus", package="prometheus"), f"--config.file={file}"),

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bridge.children import Child, free_ports
+from bridge.children import Child
 from bridge.rig import Rig
 
 from .scene import (
@@ -55,16 +55,16 @@ async def one_alone(rig: Rig) -> list[Child]:
 
 
 async def a_cluster(rig: Rig) -> list[Child]:
-    one, other = free_ports(2)
+    one, other = rig.address(), rig.address()
     return [
         await rig.start_alertmanager(
             alertmanager_config(rig),
-            f"--cluster.listen-address=127.0.0.1:{here}",
-            f"--cluster.peer=127.0.0.1:{there}",
+            f"--cluster.listen-address={here}",
+            f"--cluster.peer={there}",
             "--cluster.gossip-interval=50ms",
-            name=f"alertmanager-{here}",
+            name=name,
         )
-        for here, there in ((one, other), (other, one))
+        for name, here, there in (("one", one, other), ("other", other, one))
     ]
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
+import pytest
 import yaml
 from yarl import URL
 
+from bridge import children
 from bridge.config import load
 from bridge.rig import open_rig
 
@@ -55,3 +59,17 @@ async def test_an_outgoing_webhook_comes_back_to_the_rig(tmp_path: Path) -> None
         async with session.post(url.reveal(), json={"incident": 1}) as answer:
             assert answer.status == 200
         assert rig.posts.items == [("last-resort", {"incident": 1})]
+
+
+async def test_an_address_that_a_rig_has_given_out_is_given_to_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody listens there yet: tests run side by side, and programs start slowly."""
+    monkeypatch.setattr(children, "_PORTS", range(31_990, 32_000))
+    with ExitStack() as stack:
+        taken = [stack.enter_context(children.free_port()) for _ in range(5)]
+        others = "from bridge import children; children._PORTS = range(31_990, 32_000)\n"
+        others += "with children.free_port() as port: print(port)"
+        for _ in range(3):
+            assert int(await children.run(sys.executable, "-c", others)) not in taken
+    assert len(set(taken)) == 5
