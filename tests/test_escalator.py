@@ -199,6 +199,24 @@ async def test_an_incident_that_cannot_be_advanced_holds_up_no_other(tmp_path: P
         assert set(line["ids"]) == {one.id for one in poisoned(count)}
 
 
+async def test_what_cannot_be_advanced_is_tried_once_in_each_round(tmp_path: Path) -> None:
+    """Else its companions of every batch would have to be committed one by one."""
+    settings = make_settings(receiver(), Receiver("poison", steps=None))  # type: ignore[arg-type]
+    async with office(tmp_path, settings) as room:
+        await put(room.store, *poisoned(1), *(incident(f"Alert{n}", due_at=at(0)) for n in range(250)))
+        with structlog.testing.capture_logs() as logs, pytest.raises(TypeError):
+            await Escalator(room.desk, room.clock).tick()
+        assert [line["event"] for line in logs].count("a joint transaction failed") == 1
+
+
+async def test_a_ledger_that_refuses_everything_is_not_asked_again_for_the_rest(room: Office) -> None:
+    await put(room.store, *(incident(f"Alert{n}", due_at=at(0)) for n in range(250)))
+    room.transactions.failing["begin"] = [LOCKED] * 10
+    with pytest.raises(OperationalError):
+        await Escalator(room.desk, room.clock).tick()
+    assert len(room.transactions.failing["begin"]) == 9
+
+
 # --- what is old ------------------------------------------------------------------------------
 
 
