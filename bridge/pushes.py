@@ -105,11 +105,10 @@ _RETRY: Final = frozenset(
         "ExpiredProviderToken",
     }
 )
-_MISCONFIGURED: Final = frozenset(
+_OF_A_TOPIC: Final = frozenset({"BadTopic", "TopicDisallowed"})
+_MISCONFIGURED: Final = _OF_A_TOPIC | frozenset(
     {
-        "BadTopic",
         "MissingTopic",
-        "TopicDisallowed",
         "InvalidPushType",
         "BadCertificate",
         "BadCertificateEnvironment",
@@ -139,3 +138,13 @@ def outcome(
     if reason in _RETRY or status in {408, 429} or not 400 <= status < 500:
         return Retryable(named, retry_after)
     return Rejected(named)
+
+
+def of_own_topic(outcome: Outcome) -> Outcome:
+    """Say what an answer means of a device whose app is not the configuration's.
+
+    That APNs refuses its topic is the trouble of this device, and nothing wrong with the configuration.
+    """
+    if isinstance(outcome, Misconfigured) and outcome.reason in _OF_A_TOPIC:
+        return Quarantined(outcome.reason)
+    return outcome

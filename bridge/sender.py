@@ -30,6 +30,7 @@ from bridge.pushes import (
     Retryable,
     Unregistered,
     mask,
+    of_own_topic,
 )
 from bridge.settlement import name_of
 from bridge.store import devices, outbox
@@ -188,6 +189,8 @@ class Sender:
         now = self._clock.now()
         request = self._request(call, device, token, self._render(call, bundle, incidents), now)
         outcome = await self._apns().send(request)
+        if device.topic != self._desk.settings.apns.topic:
+            outcome = of_own_topic(outcome)
         seconds = (self._clock.now() - now).total_seconds()
         self._metrics.push_seconds.observe(seconds)
         reason = getattr(outcome, "reason", "")

@@ -18,6 +18,7 @@ from bridge.pushes import (
     Retryable,
     Unregistered,
     mask,
+    of_own_topic,
     outcome,
 )
 
@@ -120,6 +121,21 @@ def test_nothing_but_200_is_ever_accepted(status: int, reason: str | None) -> No
 @given(st.integers(201, 599), st.sampled_from([reason for _, reason, _ in DOCUMENTED]))
 def test_no_token_is_retired_but_by_410(status: int, reason: str) -> None:
     assert isinstance(outcome(status, reason), Unregistered) == (status == 410)
+
+
+@given(st.integers(200, 599), st.sampled_from([reason for _, reason, _ in DOCUMENTED]) | st.text(max_size=30))
+def test_an_answer_to_a_topic_of_the_devices_own_differs_where_it_is_about_the_topic(
+    status: int, reason: str
+) -> None:
+    """One phone that names a wrong app must not make the bridge hold its configuration for wrong."""
+    of_ours = outcome(status, reason)
+    about_it = isinstance(of_ours, Misconfigured) and reason in {"BadTopic", "TopicDisallowed"}
+    assert of_own_topic(of_ours) == (Quarantined(reason) if about_it else of_ours)
+
+
+@pytest.mark.parametrize("reason", ["BadTopic", "TopicDisallowed"])
+def test_a_topic_of_its_own_that_is_refused_sets_a_token_aside(reason: str) -> None:
+    assert of_own_topic(outcome(400, reason)) == Quarantined(reason)
 
 
 # -- tokens --
