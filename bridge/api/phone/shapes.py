@@ -62,6 +62,12 @@ class PutTokens(Struct):
     app_version: Version | None = None
     os_version: Version | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a newline at the end: a pattern's $ lets it pass."""
+        for name in ("voip_token", "alert_token", "bundle_id"):
+            if (getattr(self, name) or "").endswith("\n"):
+                raise ValueError(f"{name} ends with a newline")
+
 
 class Act(Struct):
     """A request that may come again."""
