@@ -26,6 +26,7 @@ PURE = frozenset(
     {
         "alerts",
         "bundles",
+        "calendars",
         "digest",
         "escalation",
         "incidents",
