@@ -168,13 +168,13 @@ class World:
         return {"device_groups": list(groups), "ring": ring, "then_after": "5m"} | fields
 
     async def enrol(self, *names: str, **query: str) -> None:
-        """Let phones enrol, each for the person that its name begins with."""
+        """Let phones enrol, each for the person that its name begins with: "alice" as alice-iphone."""
         for name in names:
-            owner = name.partition("-")[0]
+            owner, _, kind = name.partition("-")
             made = await self.post("/api/v1/enrolments", params={"owner": owner} | query)
             assert made.status == 201, made.body
             url, code = read_link(made.json["link"])
-            await self.sim.phone(name).enrol(url, code, name=f"{name}-iphone", again=0.01)
+            await self.sim.phone(name).enrol(url, code, name=f"{owner}-{kind or 'iphone'}", again=0.01)
 
     # --- time ---
 
