@@ -24,13 +24,16 @@ from bridge.simulator.agenda import wall_clock
 from bridge.simulator.membership import read_link
 from bridge.store import calls, outbox, queries
 
-PAYLOADS = Path(__file__).parent.parent / "payloads"
+ROOT = Path(__file__).parents[2]
+PAYLOADS = ROOT / "tests/payloads"
 
 
-async def until(reached: Callable[[], bool | Awaitable[bool]], what: str = "it did not come to pass") -> None:
+async def until(
+    reached: Callable[[], bool | Awaitable[bool]], what: str = "it did not come to pass", seconds: float = 30
+) -> None:
     """Wait for a condition that has no event of its own."""
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(seconds):
             while True:
                 found = reached()
                 if await found if isinstance(found, Awaitable) else found:
@@ -77,7 +80,11 @@ class World:
     def __init__(self, folder: Path, begins: datetime = NOW) -> None:
         self.folder = folder
         self.clock = MovedClock(begins)
-        self.sim = Simulator(phones=["alice", "bob"], clock=self.clock.now, receipt_retry=())
+        # An authority that no test needs: to read all of the system's takes half of a short story's time.
+        ca_file = str(ROOT / "examples/simulator-ca.pem")
+        self.sim = Simulator(
+            phones=["alice", "bob"], clock=self.clock.now, receipt_retry=(), receipt_ca_file=ca_file
+        )
         self.config_file = folder / "config.yaml"
         self.config: dict[str, Any] = {}
         self.options: dict[str, Any] = {}

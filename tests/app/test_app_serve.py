@@ -54,7 +54,9 @@ class Served:
             self.running.check()
             return any(line["event"] == event for line in self.lines())
 
-        await until(there, f"it did not say {event!r}")
+        await until(
+            there, f"it did not say {event!r}", seconds=90
+        )  # a program starts slowly on a busy machine
         return next(line for line in self.lines() if line["event"] == event)
 
     async def url(self) -> str:
