@@ -19,7 +19,7 @@ from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.incidents import Change, Incident, Page, Slot
 from bridge.lifecycle import Destination, Times
-from bridge.oncall import Phone
+from bridge.oncall import OnCall, Phone
 from bridge.people import Verb
 from bridge.store import Scope, Store, Tx, actions, calls, devices, enrolment
 from bridge.store.calls import Receipt
@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 _INTERNAL_TTL: Final = timedelta(hours=1)
 """The bridge's own alerts have nobody who resolves them: they end an hour after their last cause."""
+
+_UNANSWERED: Final = "PushkitBridgeIncidentUnanswered"
 
 _ALARM_PACE: Final = timedelta(minutes=1)
 """The same alarm is raised at most once in this time; it only prolongs what is open anyway (rule 7)."""
@@ -124,13 +126,15 @@ class Desk:
             incidents: tuple[Incident, ...], phones: tuple[Phone, ...], now: datetime
         ) -> Sequence[Change]:
             on_call = settings.on_call(phones)
-            return [
+            changes = [
                 lifecycle.advance(Change(incident), settings.receiver(incident.slot.receiver), on_call, now)
                 for incident in incidents
-                if incident.open
+                if incident.open and incident.id in ids
             ]
+            return _with_alarms(settings, changes, incidents, on_call, now)
 
-        return await self.store.update(Scope(ids=tuple(ids)), decide)
+        alarms = tuple(_alarm_slot(settings, name) for name in ids)
+        return await self.store.update(Scope(ids=tuple(ids), slots=alarms), decide)
 
     async def unheard(self, call_ids: Sequence[str]) -> tuple[Change, ...]:
         """Take the next way to the person, for calls of which the phone said nothing in time."""
@@ -169,7 +173,7 @@ class Desk:
             if not found or (once is not None and not await actions.first(tx.connection, once, tx.now)):
                 return found[0] if found else None
             change = _act(settings, Change(found[0]), verb, await tx.phones(), tx.now)
-            await tx.apply([change])
+            await apply(tx, settings, [change])
             return change.incident
 
         return await self.store.write(job)
@@ -214,14 +218,13 @@ class Desk:
             page = pages.get(incident.id)
             change = Change(incident) if page is None else escalation.reached(Change(incident), page)
             changes.append(_heard(settings, change, call, receipt, page, phones, tx.now))
-        await tx.apply(changes)
+        await apply(tx, settings, changes)
 
     async def _fail_over(self, tx: Tx, settings: Settings, call: Call, why: str) -> list[Change]:
         incidents = await tx.incidents(Scope(ids=tuple(incident for incident, _ in call.carries)))
         pages = await calls.pages_of(tx.connection, call.id)
         changes = fail_over(settings, map(Change, incidents), pages, await tx.phones(), why, tx.now)
-        await tx.apply(changes)
-        return changes
+        return await apply(tx, settings, changes)
 
 
 def _act(settings: Settings, change: Change, verb: Verb, phones: Sequence[Phone], now: datetime) -> Change:
@@ -261,6 +264,49 @@ def _destinations(
         Destination(Slot(source, match.receiver, match.group), match.muted_until)
         for match in routing.destinations(explanation)
     )
+
+
+async def apply(tx: Tx, settings: Settings, changes: Iterable[Change]) -> list[Change]:
+    """Write what was decided, and the alarms that follow from it: no restart comes in between."""
+    done = list(changes)
+    slots = tuple(_alarm_slot(settings, change.incident.id) for change in done if _is_unanswered(change))
+    if slots:
+        known = await tx.incidents(Scope(slots=slots))
+        done = _with_alarms(settings, done, known, settings.on_call(await tx.phones()), tx.now)
+    await tx.apply(done)
+    return done
+
+
+def _is_unanswered(change: Change) -> bool:
+    """Tell whether nobody answered, by this very decision; an alarm of that is none again."""
+    just_now = any(event.kind == "unanswered" for event in change.events)
+    return just_now and change.incident.slot.source != alerts.INTERNAL_SOURCE
+
+
+def _with_alarms(
+    settings: Settings, changes: list[Change], known: Iterable[Incident], on_call: OnCall, now: datetime
+) -> list[Change]:
+    """Add an alarm for each incident that nobody answered. `known`: the alarms of before among others."""
+    by_slot = {incident.slot: incident for incident in known}
+    times = Times(_INTERNAL_TTL, settings.refire_quiet)
+    done = list(changes)
+    for change in filter(_is_unanswered, changes):
+        incident = change.incident
+        receiver, series = incident.slot.receiver, str(incident.series)
+        log.error("unanswered", incident=incident.id, receiver=receiver)
+        summary = f"Nobody answered at {receiver}: incident {incident.id} rings nobody any more"
+        # By its series each time is news, also while the alarm of the last time is acknowledged.
+        labels = {"severity": "critical", "incident": incident.id, "receiver": receiver, "series": series}
+        alarm = alerts.internal(_UNANSWERED, labels, {"summary": summary}, now)
+        ways = {alarm.alerts[0].fingerprint: (Destination(_alarm_slot(settings, incident.id)),)}
+        done += lifecycle.receive(by_slot, alarm, ways, settings.receiver, on_call, times, now)
+    return done
+
+
+def _alarm_slot(settings: Settings, incident_id: str) -> Slot:
+    """Give where the alarm belongs that nobody answered this incident."""
+    group = (("alertname", _UNANSWERED), ("incident", incident_id))
+    return Slot(alerts.INTERNAL_SOURCE, settings.route.receiver, group)
 
 
 def fail_over(

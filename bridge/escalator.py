@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Protocol, TypeAlias
@@ -11,10 +11,9 @@ from typing import Final, Protocol, TypeAlias
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge import alerts
 from bridge.clock import Clock
 from bridge.desk import Desk, brief
-from bridge.incidents import Change, Incident
+from bridge.incidents import Change
 from bridge.store import Tx, calls, queries
 
 log = structlog.get_logger()
@@ -79,7 +78,8 @@ class Escalator:
         while ids := await self._ids(due, failed):
             # An update for each: the writer commits them together, and without those that raise.
             results = await asyncio.gather(*(decide([name]) for name in ids), return_exceptions=True)
-            await self._tell(what, [change for done in results if isinstance(done, tuple) for change in done])
+            if changes := [change for done in results if isinstance(done, tuple) for change in done]:
+                log.info(what, **brief(changes))
             wrong = {name: it for name, it in zip(ids, results, strict=True) if isinstance(it, BaseException)}
             failed |= wrong
             if len(wrong) == len(ids):
@@ -97,23 +97,6 @@ class Escalator:
         store = self._desk.store
         times = (await store.read(queries.next_wake), await store.read(calls.next_unheard))
         return min((time for time in times if time is not None), default=None)
-
-    async def _tell(self, what: str, changes: Iterable[Change]) -> None:
-        if changes:
-            log.info(what, **brief(changes))
-        for change in changes:
-            if any(event.kind == "unanswered" for event in change.events):
-                await self._unanswered(change.incident)
-
-    async def _unanswered(self, incident: Incident) -> None:
-        """Nobody answered: that is an alarm of its own, but for an alarm that nobody answered."""
-        log.error("unanswered", incident=incident.id, receiver=incident.slot.receiver)
-        if incident.slot.source != alerts.INTERNAL_SOURCE:
-            await self._desk.alarm(
-                "PushkitBridgeIncidentUnanswered",
-                {"incident": incident.id, "receiver": incident.slot.receiver},
-                f"Nobody answered at {incident.slot.receiver}: incident {incident.id} rings nobody any more",
-            )
 
     async def _prune(self) -> None:
         """Delete one small batch of what is older than storage.retention: the next round goes on."""

@@ -79,7 +79,8 @@ def receive(
     changes = []
     for slot, batch in batches.items():
         receiver = policy(slot.receiver)
-        change = Change(incidents.get(slot) or begin(slot, now)).to(
+        before = incidents.get(slot) or begin(slot, now)
+        change = Change(before).to(
             group_key=notification.group_key,
             external_url=notification.external_url,
             truncated_alerts=notification.truncated_alerts,
@@ -87,7 +88,9 @@ def receive(
         # Firing first: an alert that takes over from another keeps the incident open.
         change = fire(change, batch.arrivals, times, now)
         change = resolve(change, batch.resolved, receiver, on_call, now)
-        changes.append(advance(change, receiver, on_call, now))
+        # What goes on from before is the clock's to decide.
+        begun = change.incident.series != before.series
+        changes.append(advance(change, receiver, on_call, now) if begun else change)
     return tuple(changes)
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from bridge import escalation
 from bridge.bundles import Bundle, Call
 from bridge.config import Settings
-from bridge.desk import fail_over
+from bridge.desk import apply, fail_over
 from bridge.incidents import QUIET, Change, Incident, fallback
 from bridge.pushes import Accepted, Outcome, Quarantined, Retryable, Unregistered
 from bridge.store import Scope, Tx, devices, outbox
@@ -76,7 +76,7 @@ async def settle(
         return settled, False
     set_aside = await _set_aside(tx, bundle, outcome, token)
     why = f"{name_of(outcome)} ({reason})"
-    await tx.apply(fail_over(settings, changes, pages, await tx.phones(), why, tx.now))
+    await apply(tx, settings, fail_over(settings, changes, pages, await tx.phones(), why, tx.now))
     return settled, set_aside
 
 

@@ -58,6 +58,7 @@ def test_rule_3_muted_news_moves_nothing_between_two_steps_either(seconds: float
     story.now = at(seconds)
     due_at = story.incident.due_at
     story.receive(make_alert("NodeDown"), muted=3600)
+    story.advance()
     assert due_at == at(seconds)
     assert story.incident.series == 1
     assert story.rings[-1][0] == seconds
