@@ -19,6 +19,7 @@ from icalendar.timezone import tzp
 from bridge.matchers import quoted
 from bridge.schedules import instant
 from bridge.texts import one_line
+from bridge.zones import local
 
 MAX_EVENTS: Final = 5000
 """Far more than the shifts of any team; above it, it is somebody's whole life, and slow to read."""
@@ -61,7 +62,7 @@ class _Window:
 class Agenda:
     """A calendar that was read; implements schedules.Calendar. Asked the same, it says the same."""
 
-    zone: tzinfo
+    zone: tzinfo | None
     people: Mapping[str, str]
     series: tuple[tuple[str, recurring_ical_events.CalendarQuery], ...]
     problems: tuple[str, ...]
@@ -81,14 +82,16 @@ class Agenda:
     def doubts(self, start: datetime, end: datetime) -> tuple[str, ...]:
         """Say what from `start` to `end` (UTC) names nobody known, or cannot be understood."""
         windows = [self._window(number) for number in range(_number(start), _number(end) + 1)]
-        unknown = (
-            f"{quoted(event.unknown)} is nobody under people: (from {_local(event.start, self.zone)})"
-            for window in windows
-            for event in window.events
-            if event.unknown and event.start < end and event.end > start
+        unknown: dict[str, datetime] = {}
+        for event in (event for window in windows for event in window.events):
+            if event.unknown and event.start < end and event.end > start:
+                unknown.setdefault(event.unknown, event.start)
+        problems = (*self.problems, *(text for window in windows for text in window.problems))
+        strangers = (
+            f"{quoted(text)} is nobody under people: (from {local(begins, self.zone)})"
+            for text, begins in unknown.items()
         )
-        found = (*self.problems, *(text for window in windows for text in window.problems), *unknown)
-        return tuple(dict.fromkeys(found))
+        return (*dict.fromkeys(problems), *strangers)
 
     def _window(self, number: int) -> _Window:
         found = self._windows.get(number)
@@ -130,7 +133,7 @@ def fold(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def read(text: str, zone: tzinfo, people: Mapping[str, str]) -> Agenda:
+def read(text: str, zone: tzinfo | None, people: Mapping[str, str]) -> Agenda:
     """Read a calendar. `zone` is that of times without one, `people` comes from `spellings`.
 
     Raises CalendarError. Takes about half a millisecond for each event. Not in two threads at once:
@@ -158,16 +161,19 @@ def read(text: str, zone: tzinfo, people: Mapping[str, str]) -> Agenda:
 
 
 def _parse(text: str) -> Any:
+    lines = text.removeprefix("\ufeff").strip()
+    for part, line in (("begin", "BEGIN:VCALENDAR"), ("end", "END:VCALENDAR")):
+        if (lines[: len(line)] if part == "begin" else lines[-len(line) :]).upper() != line:
+            raise CalendarError(f"is not an iCalendar: it does not {part} with {line}")
     # icalendar keeps the time zones of one calendar for the next one that names them alike.
     tzp.use_default()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its guesses about time zones
-            calendar = icalendar.Calendar.from_ical(text.removeprefix("\ufeff"))
-    except ValueError as error:
-        raise CalendarError(f"is not an iCalendar: {one_line(str(error), 100)}") from None
-    if calendar.name != "VCALENDAR":
-        raise CalendarError("is not an iCalendar: it does not begin with BEGIN:VCALENDAR")
+            calendar = icalendar.Calendar.from_ical(lines)
+    except ValueError:
+        # Not its words: they quote the text, and that may be another file's, with a secret in it.
+        raise CalendarError("is not an iCalendar: a line of it is in another format, or missing") from None
     return calendar
 
 
@@ -226,7 +232,7 @@ def _attendee(attendee: Any, people: Mapping[str, str]) -> Iterator[str]:
             yield people[fold(text)]
 
 
-def _instant(value: date | datetime, zone: tzinfo, *, end: bool = False) -> datetime:
+def _instant(value: date | datetime, zone: tzinfo | None, *, end: bool = False) -> datetime:
     if not isinstance(value, datetime):
         value = datetime.combine(value, time())
     return instant(value, zone, end=end) if value.tzinfo is None else value.astimezone(UTC)
@@ -254,7 +260,3 @@ def _number(at: datetime) -> int:
 
 def _begin(number: int) -> datetime:
     return _EPOCH + number * _WINDOW
-
-
-def _local(at: datetime, zone: tzinfo) -> str:
-    return f"{at.astimezone(zone):%Y-%m-%d %H:%M %Z}"

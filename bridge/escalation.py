@@ -76,11 +76,11 @@ def _ring(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> C
     """Ring once: a page for each device of the step; the step's webhooks go out with its first ring."""
     incident = change.incident
     step = policy.steps[incident.step - 1]
-    phones = _targets(incident, step, on_call, now)
+    phones = _targets(incident, policy, on_call, now)
     rung = [phone for phone in phones if _rings(phone, step, incident)]
     webhooks = step.webhooks if incident.ring == 0 else ()
     if incident.ring == 0:
-        change = _name_the_unusable(change, phones)
+        change = _name_the_gap(_name_the_unusable(change, phones), on_call.gap(step.device_groups, now))
     if not rung and not webhooks:
         return change.to(due_at=now, step_ends_at=now)
     ends_at = incident.step_ends_at or now + step.then_after
@@ -105,9 +105,9 @@ def _pages(
         yield make_page(incident, step, "webhook", name, now, now + WEBHOOK_DEADLINE)
 
 
-def _targets(incident: Incident, step: Step, on_call: OnCall, now: datetime) -> tuple[Phone, ...]:
+def _targets(incident: Incident, policy: Receiver, on_call: OnCall, now: datetime) -> tuple[Phone, ...]:
     """List the step's phones, and those that stand in for the silent ones."""
-    phones = on_call(step.device_groups, now)
+    phones = on_call(_step(incident, policy).device_groups, now, policy.otherwise)
     named = {phone.name for phone in phones}
     stand_ins = (on_call.phone(name) for name in incident.stand_ins if name not in named)
     return (*phones, *(phone for phone in stand_ins if phone is not None))
@@ -122,6 +122,10 @@ def _name_the_unusable(change: Change, phones: Iterable[Phone]) -> Change:
         if phone.trouble and _worth_a_line(change.incident):
             change = change.note("cannot ring", f"{phone.name}: {phone.trouble}")
     return change
+
+
+def _name_the_gap(change: Change, gap: str | None) -> Change:
+    return change.note("gap", gap) if gap and _worth_a_line(change.incident) else change
 
 
 def _worth_a_line(incident: Incident) -> bool:
@@ -166,7 +170,7 @@ def _ring_others(
     if page.kind not in {"ring", "fallback"} or not _is_here(incident, page) or page.target in incident.out:
         return change
     step = _step(incident, policy)
-    asked = {phone.name for phone in _targets(incident, step, on_call, now)}
+    asked = {phone.name for phone in _targets(incident, policy, on_call, now)}
     others = [
         phone
         for phone in on_call.others(page.target)
@@ -199,7 +203,7 @@ def drop_out(
 
 def _anybody_left(incident: Incident, policy: Receiver, on_call: OnCall, now: datetime) -> bool:
     step = _step(incident, policy)
-    return any(_rings(phone, step, incident) for phone in _targets(incident, step, on_call, now))
+    return any(_rings(phone, step, incident) for phone in _targets(incident, policy, on_call, now))
 
 
 def _is_current(incident: Incident, page: Page) -> bool:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bridge.policy import Receiver
 from bridge.pushes import PushKind
+from bridge.schedules import Duty, Schedule
+from bridge.zones import local
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceGroup:
-    """Named people and devices, as the routing rules reach them."""
+    """Named people and devices, as the routing rules reach them; of schedules, whoever is on call."""
 
     name: str
     owners: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,33 @@ class Phone:
 
 @dataclass(frozen=True, slots=True)
 class OnCall:
-    """Answers who carries the phone: the device groups, and every phone in its present state."""
+    """Answers who carries the phone: the device groups, every phone in its present state, the schedules."""
 
     directory: Mapping[str, DeviceGroup]
     phones: tuple[Phone, ...]
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
 
-    def __call__(self, groups: Sequence[str], now: datetime) -> tuple[Phone, ...]:
-        """List the phones that these groups reach at `now`."""
-        return reach(self.directory, self.phones, groups, now)
+    def __call__(
+        self, groups: Sequence[str], now: datetime, otherwise: Sequence[str] = ()
+    ) -> tuple[Phone, ...]:
+        """List each phone that these groups reach at `now` once, usable or not, in the order of naming.
+
+        Where there is a gap, those of the groups `otherwise` follow: it must not mean that nobody is rung.
+        """
+        found = self._reach(groups, now)
+        return tuple((found | self._reach(otherwise, now) if self.gap(groups, now) else found).values())
+
+    def gap(self, groups: Sequence[str], now: datetime) -> str | None:
+        """Say what these groups lack at `now`: somebody on call by each schedule, or any phone."""
+        empty = [schedule.name for schedule, duty in self.duties(groups, now) if not duty.people]
+        if empty:
+            return f"nobody is on call by {', '.join(empty)}"
+        return f"{', '.join(groups)} holds no device" if groups and not self._reach(groups, now) else None
+
+    def duties(self, groups: Sequence[str], now: datetime) -> Iterator[tuple[Schedule, Duty]]:
+        """Give each schedule of these groups, and who carries the phone by it at `now`."""
+        for name in dict.fromkeys(name for group in self._known(groups) for name in group.schedules):
+            yield self.schedules[name], self.schedules[name].duty(now)
 
     def phone(self, name: str) -> Phone | None:
         """Give the phone of this name; None for one that is gone."""
@@ -60,40 +82,44 @@ class OnCall:
             return ()
         return tuple(one for one in self.phones if one.owner == phone.owner and one.name != name)
 
+    def _known(self, groups: Sequence[str]) -> Iterator[DeviceGroup]:
+        """Pass over a group that a reload took away while an incident still names it."""
+        return (self.directory[name] for name in groups if name in self.directory)
 
-def reach(
-    directory: Mapping[str, DeviceGroup], phones: Iterable[Phone], groups: Sequence[str], now: datetime
-) -> tuple[Phone, ...]:
-    """List each phone of these groups once, usable or not, in the order in which the groups name them."""
-    del now  # schedules will ask for it; every caller passes it already
-    by_name = {phone.name: phone for phone in phones}
-    by_owner: dict[str, list[Phone]] = {}
-    for phone in by_name.values():
-        by_owner.setdefault(phone.owner, []).append(phone)
-    found: dict[str, Phone] = {}
-    for group in groups:
-        members = directory.get(group)
-        if members is None:  # a group that a reload took away while an incident still names it
-            continue
-        for owner in members.owners:
-            found.update((phone.name, phone) for phone in by_owner.get(owner, []))
-        found.update((name, by_name[name]) for name in members.devices if name in by_name)
-    return tuple(found.values())
+    def _reach(self, groups: Sequence[str], now: datetime) -> dict[str, Phone]:
+        by_name = {phone.name: phone for phone in self.phones}
+        by_owner: dict[str, list[Phone]] = {}
+        for phone in by_name.values():
+            by_owner.setdefault(phone.owner, []).append(phone)
+        found: dict[str, Phone] = {}
+        for group in self._known(groups):
+            on_duty = (person for name in group.schedules for person in self.schedules[name].who(now))
+            for owner in (*on_duty, *group.owners):
+                found.update((phone.name, phone) for phone in by_owner.get(owner, []))
+            found.update((name, by_name[name]) for name in group.devices if name in by_name)
+        return found
 
 
 def receivers_of(
-    owner: str, devices: Collection[str], receivers: Iterable[Receiver], directory: Mapping[str, DeviceGroup]
+    owner: str,
+    devices: Collection[str],
+    receivers: Iterable[Receiver],
+    on_call: OnCall,
+    now: datetime,
 ) -> frozenset[str]:
-    """Name the receivers of which some step can ring this person, whoever carries the phone now."""
+    """Name the receivers that can ring this person, whoever carries the phone now."""
+    mine = {name for name, schedule in on_call.schedules.items() if owner in schedule.people(now)}
     groups = {
         group.name
-        for group in directory.values()
-        if owner in group.owners or not set(devices).isdisjoint(group.devices)
+        for group in on_call.directory.values()
+        if owner in group.owners
+        or not set(devices).isdisjoint(group.devices)
+        or not mine.isdisjoint(group.schedules)
     }
     return frozenset(
         receiver.name
         for receiver in receivers
-        if any(not groups.isdisjoint(step.device_groups) for step in receiver.steps)
+        if any(not groups.isdisjoint((*step.device_groups, *receiver.otherwise)) for step in receiver.steps)
     )
 
 
@@ -103,13 +129,29 @@ def describe(receiver: Receiver, on_call: OnCall, now: datetime) -> Iterator[str
         ring = step.ring
         pace = f"every {_seconds(ring.every)}, {ring.times} times" if step.device_groups else "once"
         yield f"step {number} ({step.push}, {pace}; then on after {_seconds(step.then_after)})"
-        phones = on_call(step.device_groups, now)
-        for phone in phones:
-            yield f"  {phone.name} of {phone.owner}: {_would(phone, step.push)}"
-        if step.device_groups and not phones:
-            yield f"  nobody: {', '.join(step.device_groups)} holds no device"
+        yield from (
+            f"  schedule {duty(schedule, now)}" for schedule, _ in on_call.duties(step.device_groups, now)
+        )
+        own, phones = (on_call(step.device_groups, now, groups) for groups in ((), receiver.otherwise))
+        yield from (f"  {_tell(phone, step.push)}" for phone in own)
+        if gap := on_call.gap(step.device_groups, now):
+            yield f"  {gap}"
+        if len(phones) > len(own):
+            yield f"  otherwise {', '.join(receiver.otherwise)}"
+            yield from (f"    {_tell(phone, step.push)}" for phone in phones[len(own) :])
         for name in step.webhooks:
             yield f"  outgoing webhook {name}"
+
+
+def duty(schedule: Schedule, now: datetime) -> str:
+    """Tell people who carries the phone by a schedule at `now`, why, and until when."""
+    found, coming = schedule.duty(now), schedule.coming(now)
+    until = f", until {local(coming.start, schedule.zone)}" if coming else ""
+    return f"{schedule.name}: {', '.join(found.people) or 'nobody'}, by {found.why}{until}"
+
+
+def _tell(phone: Phone, push: PushKind) -> str:
+    return f"{phone.name} of {phone.owner}: {_would(phone, push)}"
 
 
 def _would(phone: Phone, push: PushKind) -> str:

@@ -44,6 +44,7 @@ class Receiver:
     ends as unanswered. A policy that reached nobody at all is repeated without end.
     `receipt_timeout` is how long an enrolled phone has to say that it got a push, from APNs'
     acceptance; `ack_timeout` how long an acknowledgement holds, None = until the incident ends.
+    `otherwise` are the device groups that ring where a schedule has a gap, or a step has no device.
     """
 
     name: str
@@ -53,3 +54,4 @@ class Receiver:
     repeat: int = 0
     receipt_timeout: timedelta = timedelta(seconds=10)
     ack_timeout: timedelta | None = None
+    otherwise: tuple[str, ...] = ()

@@ -19,6 +19,8 @@ from bridge.zones import next_change
 HORIZON: Final = timedelta(days=400)
 """How far ahead the next change is looked for."""
 
+_MONTH: Final = timedelta(days=31)
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -33,19 +35,19 @@ class Layer:
     every: timedelta
     during: tuple[TimeInterval, ...] = ()
 
-    def who(self, zone: tzinfo, now: datetime) -> str | None:
+    def who(self, zone: tzinfo | None, now: datetime) -> str | None:
         """Name the one whose turn it is at an instant; None before the start and outside of `during`."""
         turn = self._turn(zone, now)
         if turn < 0 or (self.during and not any(one.contains(now) for one in self.during)):
             return None
         return self.members[turn % len(self.members)]
 
-    def next_change(self, zone: tzinfo, now: datetime, limit: datetime) -> datetime:
+    def next_change(self, zone: tzinfo | None, now: datetime, limit: datetime) -> datetime:
         """Give an instant after `now`, `limit` at the latest, before which `who` stays the same."""
         found = min(limit, self._begin(zone, self._turn(zone, now) + 1))
         return min([found, *(one.steady_until(now, found) for one in self.during)])
 
-    def _turn(self, zone: tzinfo, now: datetime) -> int:
+    def _turn(self, zone: tzinfo | None, now: datetime) -> int:
         """Count the turns from 0; -1 is before the start."""
         wall = now.astimezone(zone).replace(tzinfo=None)
         turn = max((wall - self.start) // self.every, -1)
@@ -54,7 +56,7 @@ class Layer:
             turn += 1
         return turn
 
-    def _begin(self, zone: tzinfo, turn: int) -> datetime:
+    def _begin(self, zone: tzinfo | None, turn: int) -> datetime:
         return instant(self.start + turn * self.every, zone)
 
 
@@ -105,11 +107,11 @@ class Shift:
 class Schedule:
     """Layers, of which the last that has somebody counts, or a calendar; an override beats both.
 
-    Of several overrides that hold, the last one written counts.
+    Of several overrides that hold, the last one written counts. The zone None is this machine's own.
     """
 
     name: str
-    zone: tzinfo = UTC
+    zone: tzinfo | None = UTC
     layers: tuple[Layer, ...] = ()
     overrides: tuple[Override, ...] = ()
     calendar: Calendar | None = None
@@ -155,13 +157,22 @@ class Schedule:
         """Give the next shift after the present one; None when nothing changes within HORIZON."""
         return next(islice(self.shifts(now, now + HORIZON), 1, None), None)
 
+    def people(self, now: datetime) -> frozenset[str]:
+        """Name everyone who may carry the phone; of a calendar, those of a month before and after `now`."""
+        named = {person for layer in self.layers for person in layer.members}
+        named |= {one.person for one in self.overrides}
+        if self.calendar is not None:
+            near = self.shifts(now - _MONTH, now + _MONTH)
+            named |= {person for shift in near for person in shift.people}
+        return frozenset(named)
+
 
 def gaps(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Shift]:
     """List the stretches without anybody from `start` to `end` (UTC)."""
     return (shift for shift in schedule.shifts(start, end) if not shift.people)
 
 
-def instant(wall: datetime, zone: tzinfo, *, end: bool = False) -> datetime:
+def instant(wall: datetime, zone: tzinfo | None, *, end: bool = False) -> datetime:
     """Give the instant (UTC) of a local time (naive); the module says what of times that are none, or two."""
     found = wall.replace(tzinfo=zone, fold=int(end)).astimezone(UTC)
     if found.astimezone(zone).replace(tzinfo=None) == wall:

@@ -33,6 +33,11 @@ def find_zone(name: str) -> tzinfo | None:
     raise ValueError(f"{quoted(name)} is not a time zone; {hint}")
 
 
+def local(at: datetime, zone: tzinfo | None) -> str:
+    """Write an instant as people in the zone read it: `Mon 2026-01-05 09:00 CET`."""
+    return f"{at.astimezone(zone):%a %Y-%m-%d %H:%M %Z}"
+
+
 def next_change(zone: tzinfo | None, t: datetime, until: datetime) -> datetime:
     """Give the first instant after `t` at which the zone's offset changes, or `until` if that is first.
 

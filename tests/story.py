@@ -14,6 +14,7 @@ from bridge.incidents import Change, Incident, Page, Slot
 from bridge.lifecycle import Destination, Times
 from bridge.oncall import DeviceGroup, OnCall, Phone
 from bridge.policy import Receiver
+from bridge.schedules import Schedule
 
 Decision = TypeVar("Decision")
 
@@ -21,6 +22,7 @@ SLOT = Slot("default", "platform", (("alertname", "DiskFull"),))
 GROUPS = {name: DeviceGroup(name, owners) for name, owners in {
     "platform": ("alice",), "second": ("bob",), "both": ("alice", "bob")}.items()}  # fmt: skip
 GROUPS["iphone"] = DeviceGroup("iphone", devices=("alice-iphone",))
+GROUPS["on-call"] = DeviceGroup("on-call", schedules=("primary",))
 
 
 class Story:
@@ -36,6 +38,7 @@ class Story:
         self.phones = [phone(), phone("bob-iphone")] if phones is None else list(phones)
         self.times = times or Times()
         self.now = NOW
+        self.primary = Schedule("primary")
         self.incidents: dict[Slot, Incident] = {}
         self.closed: list[Incident] = []
         self.open_pages: dict[str, Page] = {}
@@ -57,7 +60,7 @@ class Story:
 
     @property
     def on_call(self) -> OnCall:
-        return OnCall(GROUPS, tuple(self.phones))
+        return OnCall(GROUPS, tuple(self.phones), {"primary": self.primary})
 
     def receive(
         self, *alerts: Alert, to: Sequence[Slot] = (SLOT,), muted: float | None = None, **fields: object

@@ -394,7 +394,7 @@ def test_people_are_found_by_the_title_or_else_by_the_attendees(
 def test_who_is_nobody_known_is_reported(lines: list[str], people: tuple[str, ...], unknown: str) -> None:
     mine = agenda(event(*lines, "DTSTART:20260105T210000Z", "DTEND:20260106T050000Z"))
     assert mine.who(at("2026-01-06T00:00")) == people
-    assert doubts(mine) == (f'"{unknown}" is nobody under people: (from 2026-01-05 22:00 CET)',)
+    assert doubts(mine) == (f'"{unknown}" is nobody under people: (from Mon 2026-01-05 22:00 CET)',)
     assert mine.doubts(at("2026-01-07"), at("2026-02-28")) == (), "what is over troubles nobody"
 
 
@@ -447,16 +447,18 @@ def test_two_hours_a_day_are_not_too_often() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is not an iCalendar: "),
-        ("<html><body>Sign in</body></html>", "is not an iCalendar: Content line could not be parsed"),
+        ("", "is not an iCalendar: it does not begin with BEGIN:VCALENDAR"),
+        ("<html><body>Sign in</body></html>", "is not an iCalendar: it does not begin with BEGIN:VCALENDAR"),
         ("BEGIN:VEVENT\r\nEND:VEVENT\r\n", "is not an iCalendar: it does not begin with BEGIN:VCALENDAR"),
-        (ical(shift("alice", *NIGHT))[:-40], "is not an iCalendar: "),
+        (ical(shift("alice", *NIGHT))[:-40], "is not an iCalendar: it does not end with END:VCALENDAR"),
+        (ical("hunter2\r\n"), "is not an iCalendar: a line of it is in another format, or missing"),
+        (ical("END:VEVENT\r\n"), "is not an iCalendar: a line of it is in another format, or missing"),
         (
             ical(shift("alice", *NIGHT), head=["X-WR-TIMEZONE:Mars/Olympus"]),
             "none of its events is understood; ",
         ),
         (ical(shift("alice", *NIGHT), head=["CALSCALE:JULIAN"]), "none of its events is understood; "),
-        (ical() + ical(), "is not an iCalendar: Found multiple components"),
+        (ical() + ical(), "is not an iCalendar: a line of it is in another format, or missing"),
     ],
 )
 def test_what_is_no_calendar_is_refused_as_a_whole(text: str, words: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -27,6 +28,9 @@ BAD = sorted((FOLDER / "bad").glob("*.yaml"))
 GOOD = sorted((FOLDER / "good").glob("*.yaml"))
 # Each secret of the files under tests/config has one of these in it.
 SECRETS = re.compile(r"hunter2|a11ce0{5}|b0b0{5}|MIGHAgEA|that-everybody-knows")
+
+# When the files under tests/config/good are looked at; tests/config/rewrite.py says the same.
+NOW = datetime(2026, 11, 25, 2, tzinfo=UTC)
 
 Walk = Iterator[tuple[str, Any]]
 
@@ -131,7 +135,7 @@ def test_a_named_pipe_as_a_secret_file_does_not_hang(folder: Path) -> None:
 def test_each_good_file_loads_with_its_expected_warnings(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(file.parent)
     expected = file.with_suffix(".txt")
-    loaded = config.load(Path(file.name))
+    loaded = config.load(Path(file.name), NOW)
     assert "".join(f"{warning}\n" for warning in loaded.warnings) == expected.read_text()
 
 
@@ -209,11 +213,64 @@ def test_on_call_reaches_the_phones_of_a_group() -> None:
     loaded = config.load(EXAMPLE)
     phones = [Phone("alice-iphone", "alice"), Phone("bob-iphone", "bob"), Phone("carol-iphone", "carol")]
     found = loaded.on_call(iter(phones))
-    from datetime import UTC, datetime
+    assert [phone.name for phone in found(["storage"], NOW)] == ["bob-iphone", "alice-iphone"]
+    assert [phone.name for phone in found(["platform"], NOW)] == ["alice-iphone", "bob-iphone"], "asked twice"
 
-    now = datetime(2026, 11, 25, tzinfo=UTC)
-    assert [phone.name for phone in found(["storage"], now)] == ["bob-iphone", "alice-iphone"]
-    assert [phone.name for phone in found(["platform"], now)] == ["alice-iphone", "bob-iphone"], "asked twice"
+
+def test_schedules_say_who_is_on_call_by_local_time() -> None:
+    primary = config.load(EXAMPLE).schedules["primary"]
+
+    def at(text: str) -> datetime:
+        return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Europe/Berlin"))
+
+    assert primary.who(at("2026-11-23T08:59")) == ("bob",)
+    assert primary.who(at("2026-11-23T09:00")) == ("alice",)
+    assert primary.who(at("2026-11-24T22:00")) == ("bob",), "the second layer, by night"
+    assert primary.who(at("2026-12-27T06:00")) == ("alice",), "the override"
+    assert primary.who(at("2026-12-28T06:00")) == ("bob",)
+
+
+def test_an_override_may_have_an_offset_and_local_times_of_the_night_of_the_change_are_never_short(
+    folder: Path,
+) -> None:
+    loaded = changed(
+        folder,
+        "from: 2026-12-24 18:00, to: 2026-12-27 09:00",
+        "from: 2026-10-25 02:30, to: 2026-10-25 03:00}\n"
+        "      - {person: bob, from: 2026-12-24T18:00Z, to: 2026-12-27T09:00:00+02:00",
+    )
+    first, second = loaded.schedules["primary"].overrides
+    assert (first.start, first.end) == (
+        datetime(2026, 10, 25, 0, 30, tzinfo=UTC),
+        datetime(2026, 10, 25, 2, tzinfo=UTC),
+    )
+    assert (second.start, second.end) == (
+        datetime(2026, 12, 24, 18, tzinfo=UTC),
+        datetime(2026, 12, 27, 7, tzinfo=UTC),
+    )
+
+
+def test_a_calendar_in_a_file_is_read_and_one_at_a_url_is_left_to_the_running_bridge() -> None:
+    loaded = config.load(FOLDER / "good" / "schedules_by_calendar.yaml", NOW)
+    assert loaded.schedules["primary"].who(NOW) == ("bob",)
+    assert loaded.schedules["primary"].who(NOW + timedelta(weeks=1)) == ("alice",)
+    assert loaded.schedules["broken"].who(NOW) == ()
+    assert loaded.feeds["primary"] == config.Feed(timedelta(minutes=15), FOLDER / "good/../files/shifts.ics")
+    url = config.Secret("https://calendar.example/hunter2")
+    assert loaded.feeds["elsewhere"] == config.Feed(timedelta(hours=1), None, url)
+    assert list(loaded.feeds) == ["primary", "broken", "elsewhere", "hidden"]
+
+
+def test_a_group_and_a_receiver_name_their_schedules_and_what_stands_in_for_a_gap() -> None:
+    loaded = config.load(EXAMPLE)
+    assert loaded.groups["on-call"].schedules == ("primary",)
+    assert loaded.receivers["storage"].otherwise == ("storage",)
+    assert (
+        loaded.receivers_of("alice", NOW)
+        == loaded.receivers_of("bob", NOW)
+        == {"platform", "storage", "by-daylight"}
+    )
+    assert loaded.receivers_of("carol", NOW) == set()
 
 
 def test_a_topic_may_end_in_voip(folder: Path) -> None:
@@ -249,8 +306,6 @@ def test_a_route_inherits_its_receiver_and_labels() -> None:
 
 
 def test_time_intervals_are_those_of_the_file() -> None:
-    from datetime import UTC, datetime
-
     from bridge.timeintervals import end_of
 
     intervals = config.load(EXAMPLE).time_intervals
@@ -311,7 +366,7 @@ def test_the_examples_certificate_holds_for_a_connection_to_this_machine() -> No
 def test_check_config_says_success_and_what_it_found() -> None:
     good, text = config.check_config(EXAMPLE)
     assert good
-    assert f"Checking '{EXAMPLE}'  SUCCESS\nFound:\n - 2 devices of 2 people, in 2 device groups\n" in text
+    assert f"Checking '{EXAMPLE}'  SUCCESS\nFound:\n - 2 devices of 2 people, in 3 device groups\n" in text
     assert " - 4 routes, 2 time intervals" in text
 
 

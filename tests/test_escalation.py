@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from builders import at, make_alert, phone, receiver, step
@@ -10,6 +11,7 @@ from story import Story
 
 from bridge import escalation
 from bridge.incidents import Change, State
+from bridge.schedules import Layer, Schedule
 
 ALICE, BOB = "alice-iphone", "bob-iphone"
 NOBODY = step("gone", then_after=100)
@@ -259,3 +261,40 @@ def test_what_was_accepted_for_an_earlier_series_reaches_nobody_now_but_was_told
     assert (incident.reached, incident.told) == (False, (ALICE,))
     again = escalation.accepted(Change(replace(incident, reached=True)), page, story.on_call).incident
     assert (again.reached, again.told) == (True, (ALICE,))
+
+
+# --- who is on call ---------------------------------------------------------------------------
+
+WEEK = timedelta(weeks=1)
+ROTA = Layer(("alice", "bob"), datetime(2026, 11, 18, 2, 1), WEEK)  # noqa: DTZ001 - local, here UTC
+"""A minute after the story's beginning it is bob's turn."""
+
+
+def test_rule_3_the_next_ring_rings_whoever_is_on_call_then() -> None:
+    story = Story(receiver(step("on-call")))
+    story.primary = Schedule("primary", layers=(ROTA,))
+    started(story)
+    story.wait(299)
+    assert [(at, device) for at, device, *_ in story.rings] == [
+        (0, ALICE),
+        (45, ALICE),
+        (90, BOB),
+        (135, BOB),
+    ]
+
+
+def test_a_gap_rings_otherwise_and_is_in_the_timeline() -> None:
+    story = started(Story(receiver(step("on-call"), otherwise=("second",))))
+    assert story.rings == [(0, BOB, 1, 1)]
+    assert story.events[-2:] == ["gap", "ring"]
+
+
+def test_a_gap_without_otherwise_goes_on_to_the_next_step_at_once() -> None:
+    story = started(Story(receiver(step("on-call"), step("second"))))
+    assert story.rings == [(0, BOB, 2, 1)]
+
+
+def test_who_cannot_be_reached_in_a_gap_ends_the_step_early() -> None:
+    story = started(Story(receiver(step("on-call"), step("platform"), otherwise=("second",))))
+    story.fail_over(story.pages[-1])
+    assert story.rings == [(0, BOB, 1, 1), (0, ALICE, 2, 1)]

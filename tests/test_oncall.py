@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-import pytest
-from builders import NOW, phone, receiver, step
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
-from bridge.oncall import DeviceGroup, describe, reach
+import pytest
+from builders import NOW, at, phone, receiver, step
+
+from bridge.oncall import DeviceGroup, OnCall, Phone, describe, receivers_of
+from bridge.schedules import Layer, Override, Schedule
 
 PHONES = (phone("alice-iphone"), phone("bob-iphone"), phone("alice-ipad", voip=False, trouble="no token"))
 
 
-def reached(groups: list[str], *directory: DeviceGroup) -> list[str]:
-    found = reach({group.name: group for group in directory}, PHONES, groups, NOW)
+WEEKLY = Layer(("alice", "bob"), datetime(2026, 11, 23, 9), timedelta(weeks=1))  # noqa: DTZ001 - local
+"""NOW is a Wednesday: it is alice's week."""
+EMPTY = Schedule("empty")
+PRIMARY = Schedule("primary", ZoneInfo("Europe/Berlin"), (WEEKLY,))
+
+
+def on_call(*directory: DeviceGroup, phones: Sequence[Phone] = PHONES, primary: Schedule = PRIMARY) -> OnCall:
+    return OnCall(
+        {group.name: group for group in directory}, tuple(phones), {"primary": primary, "empty": EMPTY}
+    )
+
+
+def reached(groups: list[str], *directory: DeviceGroup, otherwise: Sequence[str] = ()) -> list[str]:
+    found = on_call(*directory)(groups, NOW, otherwise)
     return [device.name for device in found]
 
 
@@ -50,16 +67,83 @@ def test_an_alert_push_stands_in_for_a_call_never_a_call_for_an_alert_push(
     assert (device.usable("voip"), device.usable("alert")) == (call, message)
 
 
+# --- schedules --------------------------------------------------------------------------------
+
+
+def test_a_schedule_reaches_the_phones_of_whoever_is_on_call_before_those_of_the_owners() -> None:
+    group = DeviceGroup("g", ("bob",), schedules=("primary",))
+    assert reached(["g"], group) == ["alice-iphone", "alice-ipad", "bob-iphone"]
+    later = on_call(group)(["g"], NOW + timedelta(weeks=1))
+    assert [device.name for device in later] == ["bob-iphone"]
+
+
+def test_an_override_reaches_somebody_else_for_its_time() -> None:
+    primary = Schedule("primary", layers=(WEEKLY,), overrides=(Override("bob", at(0), at(60)),))
+    mine = on_call(DeviceGroup("g", schedules=("primary",)), primary=primary)
+    assert [device.owner for device in mine(["g"], at(59))] == ["bob"]
+    assert [device.owner for device in mine(["g"], at(60))] == ["alice", "alice"]
+
+
+BACKUP = DeviceGroup("backup", ("bob",))
+
+
+@pytest.mark.parametrize(
+    ("group", "rung", "gap"),
+    [
+        (DeviceGroup("g", schedules=("primary",)), ["alice-iphone", "alice-ipad"], None),
+        (DeviceGroup("g", schedules=("empty",)), ["bob-iphone"], "nobody is on call by empty"),
+        # Also where the step still reaches somebody else: who should be on call is missing.
+        (DeviceGroup("g", devices=("alice-ipad",), schedules=("empty",)), ["alice-ipad", "bob-iphone"],
+         "nobody is on call by empty"),
+        (DeviceGroup("g", ("carol",)), ["bob-iphone"], "g holds no device"),
+        (DeviceGroup("g"), ["bob-iphone"], "g holds no device"),
+    ],
+)  # fmt: skip
+def test_a_gap_falls_to_otherwise_never_to_nobody(
+    group: DeviceGroup, rung: list[str], gap: str | None
+) -> None:
+    assert reached(["g"], group, BACKUP, otherwise=["backup"]) == rung
+    assert on_call(group).gap(["g"], NOW) == gap
+
+
+def test_a_step_without_groups_has_no_gap() -> None:
+    assert reached([], BACKUP, otherwise=["backup"]) == []
+    assert on_call().gap([], NOW) is None
+
+
+def test_the_receivers_of_a_person_are_those_that_may_ring_them_some_time() -> None:
+    everyone = on_call(
+        DeviceGroup("on-call", schedules=("primary",)),
+        DeviceGroup("owned", ("carol",)),
+        DeviceGroup("held", devices=("carol-ipad",)),
+        BACKUP,
+    )
+    receivers = [
+        receiver(step("on-call"), name="scheduled", otherwise=("owned",)),
+        receiver(step("owned"), name="owned"),
+        receiver(step("gone"), step("held"), name="held"),
+        receiver(step("backup"), name="bobs"),
+    ]
+
+    def of(owner: str, *devices: str) -> set[str]:
+        return set(receivers_of(owner, devices, receivers, everyone, NOW))
+
+    assert of("alice") == {"scheduled"}
+    assert of("bob") == {"scheduled", "bobs"}
+    assert of("carol", "carol-ipad") == {"scheduled", "owned", "held"}
+    assert of("dave") == set()
+
+
 def test_people_are_told_who_would_ring_and_who_cannot_and_why() -> None:
     phones = (*PHONES, phone("alice-watch", voip=False, alert=True), phone("alice-old", voip=False))
-    directory = {"g": DeviceGroup("g", ("alice",)), "empty": DeviceGroup("empty")}
+    mine = on_call(DeviceGroup("g", ("alice",)), DeviceGroup("empty"), phones=phones)
     policy = receiver(
         step("g", times=2, then_after=3725),
         step("g", push="alert", every=90),
         step("empty", "gone", then_after=0),
         step(webhooks=("hook",)),
     )
-    assert list(describe(policy, lambda groups, now: reach(directory, phones, groups, now), NOW)) == [
+    assert list(describe(policy, mine, NOW)) == [
         "step 1 (voip, every 45s, 2 times; then on after 1h2m5s)",
         "  alice-iphone of alice: rings",
         "  alice-ipad of alice: cannot ring: no token",
@@ -71,7 +155,30 @@ def test_people_are_told_who_would_ring_and_who_cannot_and_why() -> None:
         "  alice-watch of alice: gets an alert push",
         "  alice-old of alice: cannot ring: it has no token for alert pushes",
         "step 3 (voip, every 45s, 4 times; then on after 0s)",
-        "  nobody: empty, gone holds no device",
+        "  empty, gone holds no device",
         "step 4 (voip, once; then on after 5m)",
         "  outgoing webhook hook",
+    ]
+
+
+def test_people_are_told_who_is_on_call_and_why_and_who_stands_in_for_a_gap() -> None:
+    groups = (
+        DeviceGroup("g", schedules=("primary",)),
+        DeviceGroup("h", schedules=("empty", "primary")),
+        BACKUP,
+    )
+    policy = receiver(step("g"), step("h"), otherwise=("backup",))
+    assert list(describe(policy, on_call(*groups), NOW)) == [
+        "step 1 (voip, every 45s, 4 times; then on after 5m)",
+        "  schedule primary: alice, by layer 1, until Mon 2026-11-30 09:00 CET",
+        "  alice-iphone of alice: rings",
+        "  alice-ipad of alice: cannot ring: no token",
+        "step 2 (voip, every 45s, 4 times; then on after 5m)",
+        "  schedule empty: nobody, by a gap",
+        "  schedule primary: alice, by layer 1, until Mon 2026-11-30 09:00 CET",
+        "  alice-iphone of alice: rings",
+        "  alice-ipad of alice: cannot ring: no token",
+        "  nobody is on call by empty",
+        "  otherwise backup",
+        "    bob-iphone of bob: rings",
     ]

@@ -259,3 +259,23 @@ def test_a_calendar_stands_in_the_place_of_the_layers() -> None:
     assert list(mine.shifts(now - DAY, now + DAY))[1] == Shift(("dave",), Agenda.start, Agenda.end)
     written = with_overrides(mine, [Override("erin", now, now + timedelta(minutes=5), "bob")])
     assert [shift.people for shift in written.shifts(now, now + DAY)] == [("erin",), ("dave",), ()]
+
+
+# -- everyone --
+
+
+def test_everyone_who_may_carry_the_phone_is_named() -> None:
+    now = utc("2026-01-07T00:30")
+    mine = schedule(WEEKLY, overrides=[override("erin", "2026-06-07T18:00", "2026-06-08T08:00")])
+    assert mine.people(now) == {"alice", "bob", "carol", "erin"}
+    by_calendar = Schedule("primary", BERLIN, calendar=Agenda())
+    assert by_calendar.people(now) == {"dave"}
+    assert by_calendar.people(now + timedelta(days=60)) == set()
+
+
+def test_a_schedule_may_follow_this_machines_own_clocks() -> None:
+    mine = Schedule("primary", None, (WEEKLY,))
+    start = MONDAY.astimezone()
+    assert mine.who(start - timedelta(seconds=1)) == ()
+    assert mine.who(start) == ("alice",)
+    assert instant(MONDAY, None) == start

@@ -3,13 +3,22 @@
 from bridge.config.loading import load
 from bridge.config.problems import ConfigError, Problem
 from bridge.config.report import check_config
-from bridge.config.settings import ApnsSettings, DeviceSettings, Settings, Source, StorageSettings, Templates
+from bridge.config.settings import (
+    ApnsSettings,
+    DeviceSettings,
+    Feed,
+    Settings,
+    Source,
+    StorageSettings,
+    Templates,
+)
 from bridge.config.values import Secret
 
 __all__ = [
     "ApnsSettings",
     "ConfigError",
     "DeviceSettings",
+    "Feed",
     "Problem",
     "Secret",
     "Settings",

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import cast, get_args
+from typing import TypeAlias, cast, get_args
 
-from bridge import policy
+from bridge import calendars, policy
 from bridge.config import model
 from bridge.config.fields import TextFile
-from bridge.config.problems import Problem
-from bridge.config.settings import ApnsSettings, DeviceSettings, Settings, Source, StorageSettings, Templates
+from bridge.config.settings import (
+    ApnsSettings,
+    DeviceSettings,
+    Feed,
+    Settings,
+    Source,
+    StorageSettings,
+    Templates,
+)
 from bridge.config.values import Secret
 from bridge.oncall import DeviceGroup
 from bridge.pushes import Environment, PushKind
 from bridge.routing import RouteSpec, resolve
+from bridge.schedules import Layer, Override, Schedule, instant
 from bridge.timeintervals import TimeInterval
 
+Intervals: TypeAlias = Mapping[str, tuple[TimeInterval, ...]]
 
-def settings(path: Path, file: model.Model, warnings: tuple[Problem, ...]) -> Settings:
+
+def settings(path: Path, file: model.Model) -> Settings:
     """Build the settings of one file."""
+    intervals = {named.name: tuple(map(_interval, named.time_intervals)) for named in file.time_intervals}
     return Settings(
         path=path,
         apns=_apns(file.apns),
@@ -33,15 +45,15 @@ def settings(path: Path, file: model.Model, warnings: tuple[Problem, ...]) -> Se
         sources={s.name: Source(s.name, s.credentials or s.credentials_file) for s in file.sources},
         people=tuple(person.name for person in file.people),
         devices={device.name: _device(device) for device in file.devices},
-        groups={g.name: DeviceGroup(g.name, g.owners, g.devices) for g in file.device_groups},
+        groups={g.name: DeviceGroup(g.name, g.owners, g.devices, g.schedules) for g in file.device_groups},
         receivers={receiver.name: _receiver(receiver) for receiver in file.receivers},
         webhooks=dict(itertools.chain.from_iterable(map(_webhooks, file.receivers))),
         route=resolve(_route(file.route)),
-        time_intervals={
-            named.name: tuple(map(_interval, named.time_intervals)) for named in file.time_intervals
-        },
+        time_intervals=intervals,
+        schedules={part.name: _schedule(part, intervals) for part in file.schedules},
+        feeds={part.name: feed for part in file.schedules if (feed := _feed(part))},
+        spellings=calendars.spellings({person.name: person.calendar_name for person in file.people}),
         templates=Templates(file.templates.caller_name, file.templates.reason),
-        warnings=warnings,
     )
 
 
@@ -85,6 +97,31 @@ def _interval(part: model.SpansPart) -> TimeInterval:
     )
 
 
+def _schedule(part: model.SchedulePart, intervals: Intervals) -> Schedule:
+    zone = part.time_zone
+    overrides = (
+        Override(one.person, _moment(one.begin, zone), _moment(one.end, zone, end=True))
+        for one in part.overrides
+    )
+    layers = (_layer(layer, intervals) for layer in part.layers)
+    return Schedule(part.name, zone, tuple(layers), tuple(overrides))
+
+
+def _layer(part: model.LayerPart, intervals: Intervals) -> Layer:
+    during = itertools.chain.from_iterable(intervals[name] for name in part.during)
+    return Layer(part.members, datetime.combine(part.start, part.handover), part.every, tuple(during))
+
+
+def _moment(at: datetime, zone: tzinfo | None, *, end: bool = False) -> datetime:
+    return instant(at, zone, end=end) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _feed(part: model.SchedulePart) -> Feed | None:
+    url = part.ical_url or part.ical_url_file
+    file = _path(part.ical_file)
+    return Feed(part.refresh, file, url) if file or url else None
+
+
 def _device(part: model.DevicePart) -> DeviceSettings:
     return DeviceSettings(
         name=part.name,
@@ -118,6 +155,7 @@ def _receiver(part: model.ReceiverPart) -> policy.Receiver:
         repeat=part.repeat,
         receipt_timeout=part.receipt_timeout,
         ack_timeout=part.ack_timeout,
+        otherwise=part.otherwise,
     )
 
 

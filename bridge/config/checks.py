@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+from bridge.config import rota
 from bridge.config.problems import Path, quote, suggest
 from bridge.config.tree import Tree
 
@@ -16,6 +18,7 @@ _NAMED: Final = {
     "sources": "source",
     "people": "person",
     "devices": "device",
+    "schedules": "schedule",
     "device_groups": "device group",
     "receivers": "receiver",
     "time_intervals": "time interval",
@@ -25,11 +28,18 @@ _REFERENCES: Final = {
     "devices.*.owner": "people",
     "device_groups.*.owners.*": "people",
     "device_groups.*.devices.*": "devices",
+    "device_groups.*.schedules.*": "schedules",
+    "schedules.*.layers.*.members.*": "people",
+    "schedules.*.layers.*.during.*": "time_intervals",
+    "schedules.*.overrides.*.person": "people",
+    "receivers.*.otherwise.*": "device_groups",
     "receivers.*.escalation.*.device_groups.*": "device_groups",
 }
 _LISTS: Final = (
     "device_groups.*.owners",
     "device_groups.*.devices",
+    "device_groups.*.schedules",
+    "receivers.*.otherwise",
     "receivers.*.escalation.*.device_groups",
 )
 # Alertmanager's words for what a root route must not have.
@@ -52,6 +62,7 @@ def check(tree: Tree) -> None:
         checks.apns,
         checks.devices,
         checks.groups,
+        partial(rota.check, tree),
         checks.receivers,
         checks.webhook_names,
         checks.intervals,
@@ -66,6 +77,7 @@ def warnings(tree: Tree) -> None:
     checks.unused_receivers()
     checks.unused_intervals()
     checks.unused_groups()
+    rota.warnings(tree)
     checks.unused_devices()
     checks.always()
     checks.named_twice()
@@ -155,8 +167,8 @@ class _Checks:
     def groups(self) -> None:
         for path in self.tree.find("device_groups.*"):
             group = self.tree.get(path)
-            if isinstance(group, dict) and not group.get("owners") and not group.get("devices"):
-                self.tree.note(path, "holds nobody: give owners, devices or both")
+            if isinstance(group, dict) and not any(map(group.get, ("owners", "devices", "schedules"))):
+                self.tree.note(path, "holds nobody: give owners, devices or schedules")
 
     def receivers(self) -> None:
         if isinstance(self.tree.root, dict) and not self.tree.get(("receivers",)):
@@ -222,6 +234,10 @@ class _Checks:
             level = [child for route in level for child in _children(route)]
         return found
 
+    def named(self, *patterns: str) -> set[Any]:
+        """Give what stands at the places that fit."""
+        return {self.tree.get(path) for pattern in patterns for path in self.tree.find(pattern)}
+
     def unused_receivers(self) -> None:
         used = {route.get("receiver") for route in self.routes()}
         for path in self.tree.find("receivers.*.name"):
@@ -231,19 +247,20 @@ class _Checks:
     def unused_intervals(self) -> None:
         keys = ("mute_time_intervals", "active_time_intervals")
         used = {name for route in self.routes() for key in keys for name in route.get(key, [])}
+        used |= self.named("schedules.*.layers.*.during.*")
         for path in self.tree.find("time_intervals.*.name"):
             if (name := self.tree.get(path)) not in used:
-                self.tree.note(path, f"no route uses time interval {quote(name)}")
+                self.tree.note(path, f"no route and no layer uses time interval {quote(name)}")
 
     def unused_groups(self) -> None:
-        used = set(map(self.tree.get, self.tree.find("receivers.*.escalation.*.device_groups.*")))
+        used = self.named("receivers.*.escalation.*.device_groups.*", "receivers.*.otherwise.*")
         for path in self.tree.find("device_groups.*.name"):
             if (name := self.tree.get(path)) not in used:
                 self.tree.note(path, f"no receiver rings device group {quote(name)}")
 
     def unused_devices(self) -> None:
-        devices = set(map(self.tree.get, self.tree.find("device_groups.*.devices.*")))
-        owners = set(map(self.tree.get, self.tree.find("device_groups.*.owners.*")))
+        devices = self.named("device_groups.*.devices.*")
+        owners = self.named("device_groups.*.owners.*") | rota.people(self.tree)
         for path in self.tree.find("devices.*"):
             device = self.tree.get(path)
             if device["name"] not in devices and device["owner"] not in owners:
@@ -271,7 +288,9 @@ class _Checks:
         groups = {group["name"]: group for group in self.tree.get(("device_groups",)) or []}
         for path in self.tree.find("receivers.*.escalation.*.device_groups"):
             named = [groups[name] for name in self.tree.get(path)]
-            if named and not any(g.get("devices") or owners & set(g.get("owners", [])) for g in named):
+            if named and not any(
+                g.get("devices") or g.get("schedules") or owners & set(g.get("owners", [])) for g in named
+            ):
                 self.tree.note(
                     path,
                     "none of these groups holds a device yet: this step rings only after somebody enrols",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
@@ -204,6 +204,18 @@ PushToken = Annotated[Secret, _secret(values.push_token), AfterValidator(_once)]
 PushTokenFile = Annotated[Secret, _secret_file(values.push_token), AfterValidator(_once)]
 WebhookUrl = Annotated[Secret, _secret(values.web_url)]
 WebhookUrlFile = Annotated[Secret, _secret_file(values.web_url)]
+
+IcalUrl = Annotated[Secret, _secret(values.web_url)]
+IcalUrlFile = Annotated[Secret, _secret_file(values.web_url)]
+
+# -- schedules --
+CalendarNames = Annotated[tuple[Name, ...], BeforeValidator(_one_or_list)]
+Day = Annotated[date, _read(values.day)]
+TimeOfDay = Annotated[time, _read(values.time_of_day)]
+Turn = Annotated[timedelta, _read(values.turn)]
+Moment = Annotated[datetime, _read(values.moment)]
+Refresh = Annotated[timedelta, _read(values.refresh)]
+IcalFile = Annotated[TextFile, _text_file(str)]
 
 # -- routes and time intervals --
 Matchers = Annotated[

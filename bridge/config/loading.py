@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path as FilePath
 from typing import Any, Final
@@ -11,7 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bridge.config import build, checks, crypto, tree
+from bridge.config import build, checks, crypto, rota, tree
 from bridge.config.fields import Context
 from bridge.config.model import Model, Part
 from bridge.config.problems import ConfigError, Path, suggest
@@ -32,10 +33,11 @@ _FOREIGN: Final = {
 }
 
 
-def load(path: FilePath) -> Settings:
+def load(path: FilePath, now: datetime | None = None) -> Settings:
     """Read a configuration file and all that it names; raises ConfigError with every problem.
 
     Relative paths in the file start at its folder. Blocks for as long as the files take to read.
+    Warnings are about the time from `now` on, the present if absent.
     """
     document = tree.read(path)
     model = _validate(document, Context(path.parent))
@@ -44,17 +46,19 @@ def load(path: FilePath) -> Settings:
     if document.problems or model is None:
         raise ConfigError(document.problems)
     checks.warnings(document)
-    _warn_of_surroundings(document, model)
-    return build.settings(path, model, tuple(sorted(document.problems)))
+    now = now or datetime.now(UTC)
+    _warn_of_surroundings(document, model, now)
+    settings = rota.look_ahead(document, model, build.settings(path, model), now)
+    return replace(settings, warnings=tuple(sorted(document.problems)))
 
 
-def _warn_of_surroundings(document: tree.Tree, model: Model) -> None:
+def _warn_of_surroundings(document: tree.Tree, model: Model, now: datetime) -> None:
     """Note what may still change by itself before the bridge starts: folders and the date."""
     if not FilePath(model.storage.url.removeprefix("sqlite:///")).parent.is_dir():
         document.note(("storage", "url"), "the database's folder is not there yet")
     for key in ("certificate_file", "ca_file"):
         file = getattr(model.apns, key)
-        if file and (end := crypto.expiry(file.text)) <= datetime.now(UTC):
+        if file and (end := crypto.expiry(file.text)) <= now:
             document.note(
                 ("apns", key), f"the certificate ended on {end:%Y-%m-%d}: no connection will succeed"
             )

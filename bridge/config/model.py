@@ -5,7 +5,7 @@ What a single value or one mapping can show is checked here; what takes two plac
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+from datetime import UTC, time, timedelta
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,18 +17,24 @@ from bridge.config.fields import (
     Bool,
     BundleId,
     CaFile,
+    CalendarNames,
     CertificateFile,
     CertificateKeyFile,
     Credentials,
     CredentialsFile,
+    Day,
     DaysOfMonth,
     Duration,
     Environment,
     GatewayUrl,
     GroupBy,
+    IcalFile,
+    IcalUrl,
+    IcalUrlFile,
     Level,
     Location,
     Matchers,
+    Moment,
     Months,
     Name,
     OldMatch,
@@ -39,6 +45,7 @@ from bridge.config.fields import (
     PushKind,
     PushToken,
     PushTokenFile,
+    Refresh,
     Repeat,
     Size,
     SourceName,
@@ -46,7 +53,9 @@ from bridge.config.fields import (
     Template,
     TenCharacters,
     Text,
+    TimeOfDay,
     Times,
+    Turn,
     WebhookUrl,
     WebhookUrlFile,
     Weekdays,
@@ -92,6 +101,7 @@ class SourcePart(Part):
 
 class PersonPart(Part):
     name: Name
+    calendar_name: CalendarNames = ()
 
 
 class DevicePart(Part):
@@ -105,10 +115,46 @@ class DevicePart(Part):
     environment: Environment | None = None
 
 
+class LayerPart(Part):
+    members: tuple[Name, ...]
+    start: Day
+    handover: TimeOfDay = time()
+    every: Turn
+    during: tuple[Name, ...] = ()
+
+
+class OverridePart(Part):
+    person: Name
+    begin: Annotated[Moment, Field(validation_alias="from")]
+    end: Annotated[Moment, Field(validation_alias="to")]
+
+    @model_validator(mode="after")
+    def begins_before_it_ends(self) -> OverridePart:
+        """Refuse an end before the start, and two times that cannot be compared."""
+        if (self.begin.tzinfo is None) != (self.end.tzinfo is None):
+            raise ValueError("give both `from` and `to` an offset, or neither: then they are local times")
+        if self.begin >= self.end:
+            raise ValueError("`from` must be before `to`")
+        return self
+
+
+class SchedulePart(Part):
+    name: Name
+    # Here None is not "absent" but `Local`, this machine's own zone.
+    time_zone: Location = UTC
+    layers: tuple[LayerPart, ...] = ()
+    overrides: tuple[OverridePart, ...] = ()
+    ical_file: IcalFile | None = None
+    ical_url: IcalUrl | None = None
+    ical_url_file: IcalUrlFile | None = None
+    refresh: Refresh = timedelta(minutes=15)
+
+
 class GroupPart(Part):
     name: Name
     owners: tuple[Name, ...] = ()
     devices: tuple[Name, ...] = ()
+    schedules: tuple[Name, ...] = ()
 
 
 class WebhookPart(Part):
@@ -147,6 +193,7 @@ class ReceiverPart(Part):
     repeat: Repeat = 0
     receipt_timeout: PositiveDuration = timedelta(seconds=10)
     ack_timeout: PositiveDuration | None = None
+    otherwise: tuple[Name, ...] = ()
     escalation: tuple[StepPart, ...] = ()
 
 
@@ -212,6 +259,7 @@ class Model(Part):
     sources: tuple[SourcePart, ...] = ()
     people: tuple[PersonPart, ...] = ()
     devices: tuple[DevicePart, ...] = ()
+    schedules: tuple[SchedulePart, ...] = ()
     device_groups: tuple[GroupPart, ...] = ()
     templates: TemplatesPart = TemplatesPart()
     time_intervals: tuple[TimeIntervalPart, ...] = ()

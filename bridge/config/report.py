@@ -29,6 +29,7 @@ def check_config(path: Path) -> tuple[bool, str]:
 def _found(settings: Settings) -> Iterator[str]:
     phones = f"{len(settings.devices)} devices of {len(settings.people)} people"
     yield f"{phones}, in {len(settings.groups)} device groups"
+    yield f"{len(settings.schedules)} schedules, {len(settings.feeds)} of them by a calendar"
     yield f"{len(settings.receivers)} receivers, {len(settings.webhooks)} outgoing webhooks"
     yield f"{_count(settings.route)} routes, {len(settings.time_intervals)} time intervals"
     yield f'{len(settings.sources)} sources beside "default"'

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from bridge import oncall, policy, routing, timeintervals
 from bridge.config.problems import Problem
 from bridge.config.values import Secret
 from bridge.pushes import Environment
+from bridge.schedules import Calendar, Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,21 @@ class Templates:
 
 
 @dataclass(frozen=True, slots=True)
+class Feed:
+    """Where a schedule's calendar is, in a file or at a URL, and how often it is read again."""
+
+    refresh: timedelta
+    file: Path | None = None
+    url: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A configuration file that was understood as a whole.
 
-    `max_body_size` is in bytes. `webhooks` are URLs by the names that policy.Step.webhooks holds.
-    `warnings` are in the file's order.
+    `max_body_size` is in bytes. `webhooks` are URLs by the names that policy.Step.webhooks holds. The
+    `schedules` that `feeds` names too go by a calendar, once it has been read; `spellings` say who is
+    meant in it. `warnings` are in the file's order.
     """
 
     path: Path
@@ -95,6 +106,9 @@ class Settings:
     webhooks: Mapping[str, Secret]
     route: routing.Route
     time_intervals: Mapping[str, tuple[timeintervals.TimeInterval, ...]]
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    feeds: Mapping[str, Feed] = field(default_factory=dict)
+    spellings: Mapping[str, str] = field(default_factory=dict)
     templates: Templates = Templates()
     warnings: tuple[Problem, ...] = ()
 
@@ -102,11 +116,21 @@ class Settings:
         """Give the receiver of this name; one that a reload took away falls to the root route's."""
         return self.receivers.get(name) or self.receivers[self.route.receiver]
 
-    def receivers_of(self, owner: str) -> frozenset[str]:
+    def receivers_of(self, owner: str, now: datetime) -> frozenset[str]:
         """Name the receivers of which some step can ring this person."""
         devices = {device.name for device in self.devices.values() if device.owner == owner}
-        return oncall.receivers_of(owner, devices, self.receivers.values(), self.groups)
+        return oncall.receivers_of(owner, devices, self.receivers.values(), self.on_call(()), now)
+
+    def with_calendars(self, found: Mapping[str, Calendar]) -> Settings:
+        """Give these settings with calendars by the names of their schedules; other schedules stay."""
+        return replace(
+            self,
+            schedules={
+                name: replace(schedule, calendar=found.get(name, schedule.calendar))
+                for name, schedule in self.schedules.items()
+            },
+        )
 
     def on_call(self, phones: Iterable[oncall.Phone]) -> oncall.OnCall:
         """Make the answer to who carries the phone, for these phones in their present state."""
-        return oncall.OnCall(self.groups, tuple(phones))
+        return oncall.OnCall(self.groups, tuple(phones), self.schedules)

@@ -10,7 +10,8 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from datetime import timedelta
+from contextlib import suppress
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -91,6 +92,45 @@ def positive_duration(text: str) -> timedelta:
     if value := duration(text):
         return value
     raise ValueError("must be longer than zero")
+
+
+def turn(text: str) -> timedelta:
+    """Read how long one turn of a rotation lasts: from an hour to a year."""
+    value = duration(text)
+    if timedelta(hours=1) <= value <= timedelta(days=365):
+        return value
+    raise ValueError(f"must be from 1h to 1y, not {quote(text)}")
+
+
+def refresh(text: str) -> timedelta:
+    """Read how often somebody else's calendar is read again: not so often that they mind."""
+    value = duration(text)
+    if timedelta(minutes=1) <= value <= timedelta(days=1):
+        return value
+    raise ValueError(f"must be from 1m to 1d, not {quote(text)}")
+
+
+def day(text: str) -> date:
+    """Read a date of this century: 2026-01-31."""
+    with suppress(ValueError):
+        if re.fullmatch(r"20\d\d-\d\d-\d\d", text, re.ASCII):
+            return date.fromisoformat(text)
+    raise ValueError(f"{quote(text)} is not a date; write for instance 2026-01-31")
+
+
+def time_of_day(text: str) -> time:
+    """Read what a clock shows: 09:00."""
+    if re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
+        return time.fromisoformat(text)
+    raise ValueError(f"{quote(text)} is not a time of day; write 00:00 to 23:59")
+
+
+def moment(text: str) -> datetime:
+    """Read a date with a time, naive where it has no offset: 2026-01-31 18:00, 2026-01-31T18:00:00+01:00."""
+    with suppress(ValueError):
+        if re.fullmatch(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", text, re.ASCII):
+            return datetime.fromisoformat(text)
+    raise ValueError(f"{quote(text)} is not a date with a time; write for instance 2026-01-31 18:00")
 
 
 def spell(value: timedelta) -> str:

@@ -35,7 +35,7 @@ _CHOICES: Final = (
 
 def view(desk: Desk, device: Enrolled) -> View:
     """Give what this device's owner may see."""
-    return View(device.owner, desk.settings.receivers_of(device.owner))
+    return View(device.owner, desk.settings.receivers_of(device.owner, desk.clock.now()))
 
 
 class Incidents:
