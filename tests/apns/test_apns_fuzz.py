@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from bridge.apns import framing
 from bridge.apns.connection import Connection
-from bridge.apns.exchange import Exchange
 from bridge.apns.framing import ErrorCode, FrameReader, Setting, ViolationError, frame
 from bridge.apns.headers import AnswerDecoder, RequestEncoder, integer
 from bridge.apns.messages import UNANSWERED, PushNotification, explanation, retry_after
@@ -104,50 +103,70 @@ def test_a_frame_that_was_written_is_read_as_it_was(payload: bytes) -> None:
     assert found == [(0x77, 3, 9, payload, len(payload))] * 5
 
 
-async def converse(pieces: list[bytes]) -> None:
-    """Feed a connection with four pushes, end it, and look that all have their outcome."""
+class Clock:
+    """The event loop's clock, which the test may push on."""
+
+    def __init__(self, loop: Any) -> None:
+        self.ahead = 0.0
+        real = loop.time
+        loop.time = lambda: real() + self.ahead
+
+
+async def converse(pieces: list[bytes], end: str) -> list[tuple[str, str | None, bool]]:
+    """Feed a connection with four pushes, let it end, and give what became of each: all have an outcome.
+
+    The end is "lost" (the network says so) or "time" (nobody says anything, only the deadlines pass).
+    """
     loop = asyncio.get_running_loop()
+    clock = Clock(loop)
     complaints: list[dict] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     connection = Connection("x.voip", loop, None, None)
     wire = Wire()
     connection.connection_made(wire)
     connection.limit.begin()
-    exchanges = []
-    for number in range(4):
-        wanted = push(number)
-        exchange = Exchange(
-            PushNotification(
-                device_token=wanted.token,
-                payload=b"{}",
-                deadline=loop.time() + 60,
-                notification_id=wanted.apns_id,
-            ),
-            loop.create_future(),
+    deadline = loop.time() + 60
+    wanted = [
+        PushNotification(
+            device_token=f"{number:064x}",
+            payload=b"{}",
+            deadline=deadline,
+            notification_id=push(number).apns_id,
         )
-        connection.open(exchange)
-        exchanges.append(exchange)
+        for number in range(4)
+    ]
+    sends = [asyncio.create_task(connection.send_notification(one)) for one in wanted]
+    await asyncio.sleep(0)
     await asyncio.sleep(0)
     for piece in pieces:
-        rest = piece
-        while rest:
-            room = connection.get_buffer(len(rest))
-            count = min(len(room), len(rest))
-            room[:count] = rest[:count]
-            rest = rest[count:]
-            connection.buffer_updated(count)
+        feed(connection, piece)
         await asyncio.sleep(0)
-    connection.connection_lost(None)
-    await asyncio.sleep(0)
+    if end == "lost":
+        connection.connection_lost(None)
+    else:
+        clock.ahead += 61
+    await asyncio.wait(sends, timeout=10)  # on the clock that was moved; only a stuck push waits
+    assert all(send.done() for send in sends)
     assert not complaints
     assert connection.in_flight == 0
     assert connection.reason != "InternalError"
-    for exchange in exchanges:
-        result = exchange.future.result()
-        assert result.status == UNANSWERED or 100 <= int(result.status) <= 999
     assert len(wire.written) < 200_000
+    results = [send.result() for send in sends]
+    for result in results:
+        assert result.status == UNANSWERED or 100 <= int(result.status) <= 999
+    connection.end("done", at_once=True)
     if connection._abort_timer is not None:
         connection._abort_timer.cancel()
+    return [(result.status, result.description, result.certainly_not_processed) for result in results]
+
+
+def feed(connection: Connection, data: bytes) -> None:
+    while data:
+        room = connection.get_buffer(len(data))
+        count = min(len(room), len(data))
+        room[:count] = data[:count]
+        data = data[count:]
+        connection.buffer_updated(count)
 
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -155,9 +174,9 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[start:stop] for start, stop in itertools.pairwise(edges)]
 
 
-def in_a_loop(pieces: list[bytes]) -> None:
+def in_a_loop(pieces: list[bytes], end: str = "lost") -> list[tuple[str, str | None, bool]]:
     with asyncio.Runner() as runner:
-        runner.run(converse(pieces))
+        return runner.run(converse(pieces, end))
 
 
 QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -192,9 +211,93 @@ def test_a_connection_survives_a_conversation_with_octets_changed(
     in_a_loop(cut(bytes(data), cuts))
 
 
-@pytest.mark.parametrize("at", range(0, len(CONVERSATION) + 1, 3))
-def test_a_conversation_cut_short_leaves_no_push_without_an_outcome(at: int) -> None:
-    in_a_loop([CONVERSATION[:at]])
+@pytest.mark.parametrize("end", ["lost", "time"])
+def test_a_conversation_cut_short_anywhere_leaves_no_push_without_an_outcome(end: str) -> None:
+    for at in range(len(CONVERSATION) + 1):
+        in_a_loop([CONVERSATION[:at]], end)
+
+
+def test_a_conversation_means_the_same_cut_at_each_boundary() -> None:
+    whole = in_a_loop([CONVERSATION])
+    assert [status for status, _, _ in whole] == ["200", "0", "410", "0"]
+    for at in range(len(CONVERSATION) + 1):
+        assert in_a_loop([CONVERSATION[:at], CONVERSATION[at:]]) == whole
+    assert in_a_loop([bytes((octet,)) for octet in CONVERSATION]) == whole
+
+
+# --- conversations that make sense, and then a little less ------------------------------------
+
+BLOCKS = st.sampled_from(
+    [
+        b"\x88",  # :status 200
+        b"\x8c",  # 400
+        b"\x08\x03103",
+        b"\x48\x03410\x00\x01a\x01b",
+        b"\x88\x40\x07apns-id\x04abcd",
+        b"\x88\xbe",  # whatever came into the table last
+        b"\x20\x88",
+        b"\x00\x05x-end\x011",
+    ]
+)
+STREAMS = st.sampled_from([1, 3, 5, 7, 9, 2])
+ENDS = st.sampled_from([0, framing.END_STREAM])
+SENSIBLE = st.one_of(
+    st.builds(lambda stream, block, end: framing.header_frames(stream, block, end, 5), STREAMS, BLOCKS, ENDS),
+    st.builds(
+        lambda stream, data, end: frame(framing.DATA, end, stream, data), STREAMS, st.binary(max_size=9), ENDS
+    ),
+    st.builds(framing.rst_stream, STREAMS, st.sampled_from(list(ErrorCode))),
+    st.builds(framing.window_update, st.sampled_from([0, 1, 3]), st.sampled_from([1, 70_000, 2**31 - 1])),
+    st.builds(
+        lambda name, value: framing.settings({name: value}),
+        st.sampled_from(list(Setting)),
+        st.sampled_from([0, 1, 100, 16_384, 2**31 - 1]),
+    ),
+    st.builds(
+        lambda last: framing.goaway(last, ErrorCode.NO_ERROR, ""), st.sampled_from([0, 1, 3, 2**31 - 1])
+    ),
+    st.builds(lambda flags: frame(framing.PING, flags, 0, bytes(8)), ENDS),
+)
+TALKS = st.lists(SENSIBLE, max_size=14).map(lambda frames: GOOD[0] + b"".join(frames))
+CUTS = st.lists(st.integers(0, 500), max_size=6)
+
+
+@QUIET
+@given(TALKS, CUTS, st.sampled_from(["lost", "time"]))
+def test_what_a_peer_says_means_the_same_however_it_is_cut(talk: bytes, cuts: list[int], end: str) -> None:
+    assert in_a_loop(cut(talk, cuts), end) == in_a_loop([talk], end)
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["flip", "insert", "drop", "repeat"]), st.integers(0, 500), st.integers(0, 255)
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def changed(data: bytes, changes: list[tuple[str, int, int]]) -> bytes:
+    out = bytearray(data)
+    for what, where, value in changes:
+        at = where % (len(out) + 1)
+        if what == "flip":
+            out[at : at + 1] = bytes((value,))
+        elif what == "insert":
+            out[at:at] = bytes((value,))
+        elif what == "drop":
+            del out[at : at + value % 16]
+        else:
+            out[at:at] = out[at : at + value]
+    return bytes(out)
+
+
+@QUIET
+@given(TALKS, CHANGES, CUTS, st.sampled_from(["lost", "time"]))
+def test_a_peer_that_talks_sense_with_slips_leaves_no_push_stuck(
+    talk: bytes, changes: list[tuple[str, int, int]], cuts: list[int], end: str
+) -> None:
+    in_a_loop(cut(changed(talk, changes), cuts), end)
 
 
 @settings(max_examples=300)

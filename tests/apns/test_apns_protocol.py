@@ -10,7 +10,7 @@ import hpack
 import pytest
 from apnsworld import QUICK, Connect, MakePush, within
 from h2.settings import SettingCodes
-from peer import Link, Peer, RawLink, Request, accept, raw_peer, silence
+from peer import PATIENCE, Link, Peer, RawLink, Request, accept, raw_peer, silence
 
 from bridge.apns import framing
 from bridge.apns.framing import ErrorCode, Setting, frame
@@ -68,6 +68,7 @@ ALLOWED = {
     "a window for a closed stream": OK + framing.window_update(1, 10),
     "an answer, then a reset before its end": headers(b"\x88", WHOLE)
     + framing.rst_stream(1, ErrorCode.CANCEL),
+    "values of many kinds": headers(block((":status", "200"), ("x", "a b\tc"), ("y", ""), ("z", "\u00e9"))),
     "a large frame size": framing.settings({Setting.MAX_FRAME_SIZE: 16_777_215}) + OK,
     "the largest window": framing.window_update(0, 2**31 - 1 - 65_535) + OK,
 }
@@ -189,6 +190,9 @@ MALFORMED = {
     "a pseudo-header of a request": headers(block((":status", "200"), (":path", "/"))),
     "an upper-case name": headers(b"\x88\x00\x01X\x01y"),
     "a connection header": headers(block((":status", "200"), ("connection", "close"))),
+    "a value with a line break": headers(block((":status", "200"), ("x", "a\nb"))),
+    "a value with NUL": headers(block((":status", "200"), ("x", "a\0b"))),
+    "a value that ends in a space": headers(b"\x88\x00\x01x\x02y "),
     "an empty name": headers(b"\x88\x00\x00\x01y"),
     "an interim answer that ends the stream": headers(block((":status", "103"))),
     "101": headers(block((":status", "101")), WHOLE),
@@ -408,6 +412,30 @@ async def test_a_server_that_does_not_begin_with_settings_is_no_server(
         assert outcome == Retryable("Timeout", None, certainly_not_processed=True)
         assert not transport.usable
         assert transport.last_error is not None
+
+
+async def test_a_peer_that_asks_and_does_not_read_is_cut_off(
+    connect: Connect, server_context: ssl.SSLContext, push: MakePush
+) -> None:
+    """Its questions come slowly enough to be no flood; the answers to them would fill our memory."""
+
+    def never_read(link: Link, request: Request) -> None:
+        link.writer.transport.pause_reading()
+
+    async with Peer(server_context) as peer:
+        transport = await connect(peer.url)
+        await within(transport.send(push()))
+        connection = transport._pools[0].connections[0]
+        peer.script = never_read
+        sends = [
+            asyncio.create_task(transport.send(push(number, payload=b"x" * 5_000, timeout=PATIENCE)))
+            for number in range(1, 3)
+        ]
+        await peer.next()
+        connection.pause_writing()  # what the event loop says when its buffers are full
+        peer.links[0].raw(frame(PING, 0, 0, bytes(8)) * 1_001)
+        outcomes = await within(asyncio.gather(*sends))
+        assert {outcome.reason for outcome in outcomes} == {"ProtocolError"}
 
 
 # --- the end of connections -------------------------------------------------------------------
