@@ -52,6 +52,9 @@ async def settle(
     tx: Tx, settings: Settings, bundle: Bundle, outcome: Outcome, token: str
 ) -> tuple[tuple[Settled, ...], bool]:
     """Settle one send; gives the pages that are over, and whether a token was set aside."""
+    if isinstance(outcome, Unregistered | Quarantined) and await _has_another(tx, bundle, token):
+        why = f"{outcome.reason}; the phone has put another token since"
+        outcome = Retryable(why, certainly_not_processed=True)
     if isinstance(outcome, Retryable):
         at = tx.now + _pause(bundle.lines[0].attempt, outcome)
         # However long the peer asks us to wait: once the call is over, what stands in for it goes out.
@@ -86,6 +89,14 @@ def _patience(settings: Settings, call: Call, incidents: Iterable[Incident]) -> 
         return None
     waits = (settings.receiver(incident.slot.receiver).receipt_timeout for incident in incidents)
     return min(waits, default=None)
+
+
+async def _has_another(tx: Tx, bundle: Bundle, token: str) -> bool:
+    """Tell whether the phone has put another token while this one was on its way."""
+    if bundle.call is None:
+        return False
+    device = (await devices.by_name(tx.connection, [bundle.call.device])).get(bundle.call.device)
+    return device is not None and device.token(bundle.call.push) not in {None, token}
 
 
 async def _set_aside(tx: Tx, bundle: Bundle, outcome: Outcome, token: str) -> bool:

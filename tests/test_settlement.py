@@ -129,12 +129,6 @@ async def test_a_dead_token_is_set_aside_also_by_an_answer_that_comes_too_late_f
     assert await settle(room, first, outcome) == ((), False), "once"
 
 
-async def test_an_answer_for_a_token_that_was_replaced_under_way_sets_nothing_aside(room: Office) -> None:
-    bundle = await claimed(room)
-    settled, set_aside = await settle(room, bundle, Quarantined("BadDeviceToken"), token="the old one")
-    assert ([item.outcome for item in settled], set_aside) == (["quarantined"], False)
-
-
 # --- pauses -----------------------------------------------------------------------------------
 
 
@@ -161,3 +155,20 @@ async def test_what_was_not_sent_twice_waits_like_anything_else(room: Office) ->
     await settle(room, again, Retryable("NotSent", certainly_not_processed=True))
     pause = ((await room.look.row(pages))["next_attempt_at"] - room.clock.now()).total_seconds()
     assert 0.75 <= pause <= 1.25
+
+
+# --- a token that changed meanwhile -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "outcome", [Unregistered("Unregistered", at(0)), Quarantined("BadDeviceToken")], ids=["410", "400"]
+)
+async def test_what_apns_says_of_a_token_that_has_been_replaced_costs_the_call_nothing(
+    room: Office, outcome: Any
+) -> None:
+    bundle = await claimed(room)
+    await sync(room.store, device(ALICE, voip_token="another"), device("bob-iphone"))
+    assert await settle(room, bundle, outcome) == ((), False)
+    assert (await room.look.row(devices, name=ALICE))["voip_trouble"] is None
+    (again,) = (await claim(room)).bundles
+    assert (again.call, again.lines[0].attempt) == (bundle.call, 2)
