@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, Self
 
+import aiohttp
 from appworld import Answer, World
 
 _numbers = count(1)
@@ -61,3 +66,71 @@ class Handset:
 
     async def put(self, **tokens: Any) -> Answer:
         return await self.ask("PUT", "/device/tokens", tokens)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One block of an event stream."""
+
+    kind: str = ""
+    data: Any = None
+    number: int | None = None
+    comment: str = ""
+
+
+class Ear:
+    """An open event stream, read block by block."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self.last: int | None = None
+
+    async def block(self) -> Told | None:
+        """The next block, a sign of life included; None at the end."""
+        async with asyncio.timeout(30):
+            try:
+                raw = await self.response.content.readuntil(b"\n\n")
+            except aiohttp.ClientPayloadError:
+                return None
+        if not raw.endswith(b"\n\n"):
+            assert raw == b"", raw
+            return None
+        fields = dict(line.partition(": ")[::2] for line in raw.decode().split("\n") if line)
+        number = int(fields["id"]) if "id" in fields else None
+        self.last = self.last if number is None else number
+        data = json.loads(fields["data"]) if "data" in fields else None
+        return Told(fields.get("event", ""), data, number, fields.get("", ""))
+
+    async def next(self) -> Told:
+        """The next event."""
+        while True:
+            told = await self.block()
+            assert told is not None, "the stream has ended"
+            if told.kind:
+                return told
+
+    async def until(self, what: str) -> list[Told]:
+        """Events up to the first `call_ended`, or the first line of a timeline of this kind."""
+        found = [await self.next()]
+        while what not in {found[-1].kind, found[-1].data.get("event", {}).get("kind")}:
+            found.append(await self.next())
+        return found
+
+    async def end(self) -> list[Told]:
+        """All that is told before the stream ends."""
+        found = []
+        while (told := await self.block()) is not None:
+            found.append(told)
+        return found
+
+
+@asynccontextmanager
+async def listening(handset: Handset, after: int | None = None) -> AsyncIterator[Ear]:
+    """Open the stream, after an event that was heard before."""
+    headers = handset.headers | ({} if after is None else {"Last-Event-ID": str(after)})
+    url = f"{handset.world.bridge.bound.phone}/api/v1/events"
+    async with handset.world.http.get(url, headers=headers) as response:
+        assert response.status == 200, await response.text()
+        ear = Ear(response)
+        await ear.block()
+        yield ear
