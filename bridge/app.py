@@ -28,6 +28,7 @@ from bridge.clock import Clock
 from bridge.config import ConfigError, Problem, Secret, Settings, load
 from bridge.desk import Desk
 from bridge.escalator import Escalator
+from bridge.feeds import Feeds
 from bridge.heartbeat import Heartbeat
 from bridge.outgoing import Outgoing
 from bridge.sender import Phones, Sender
@@ -102,6 +103,8 @@ class Bridge:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         self.transport = transport(self.settings)
         await keeper.restore(self.store, self.settings.apns, self.transport)
+        self.feeds = Feeds(self.desk, session, self.clock, self.metrics, self._reloading)
+        self.desk.settings = await self.feeds.equip(self.settings)
         stack.push_async_callback(self._close_transport)
         await self._connect_ahead()
         phone_runner = await self._phone_listener(stack, key)
@@ -113,13 +116,20 @@ class Bridge:
         )
         self.escalator = Escalator(self.desk, self.clock)
         self.vitals = Vitals(
-            self.store, self.sender, self.escalator, lambda: self.transport, self.clock, self.metrics
+            self.store,
+            self.sender,
+            self.escalator,
+            lambda: self.transport,
+            self.feeds,
+            self.clock,
+            self.metrics,
         )
         self.store.on_change += [self.sender.wake, self.escalator.wake]
         self._reloaded(ok=True)
         stack.push_async_callback(self.sender.drain)
         await self._loop(stack, "sender", self.sender.run())
         await self._loop(stack, "escalator", self.escalator.run())
+        await self._loop(stack, "calendars", self.feeds.run())
         await self._loop(stack, "token", keeper.run(self.store, lambda: (self.settings.apns, self.transport)))
         if self.options.heartbeat_url:
             beat = Heartbeat(self.options.heartbeat_url, session, self.vitals.deaf, self.clock, self.metrics)
@@ -232,10 +242,11 @@ class Bridge:
             await keeper.restore(self.store, new.apns, fresh)
         self.web_config.reload()
         await self._sync_devices(new)
+        equipped = await self.feeds.equip(new)
         if fresh is not None:
             before, self.transport = self.transport, fresh
             self._close_later(before)
-        self.settings = self.desk.settings = new
+        self.settings, self.desk.settings = new, equipped
         self.sender.configure()
         self.sender.misconfigured = None
         await self._connect_ahead()

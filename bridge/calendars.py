@@ -62,9 +62,10 @@ class _Window:
 class Agenda:
     """A calendar that was read; implements schedules.Calendar. Asked the same, it says the same."""
 
+    text: str = field(repr=False)
     zone: tzinfo | None
     people: Mapping[str, str]
-    series: tuple[tuple[str, recurring_ical_events.CalendarQuery], ...]
+    series: tuple[tuple[str, recurring_ical_events.CalendarQuery], ...] = field(repr=False)
     problems: tuple[str, ...]
     _windows: dict[int, _Window] = field(default_factory=dict, repr=False, compare=False)
 
@@ -157,7 +158,7 @@ def read(text: str, zone: tzinfo | None, people: Mapping[str, str]) -> Agenda:
         problems += [_not_understood(title, text) for text in odd]
     if events and not series:
         raise CalendarError(f"none of its events is understood; {problems[0]}")
-    return Agenda(zone, people, tuple(series), tuple(dict.fromkeys(problems)))
+    return Agenda(text, zone, people, tuple(series), tuple(dict.fromkeys(problems)))
 
 
 def _parse(text: str) -> Any:

@@ -92,6 +92,11 @@ class Metrics:
             "For each phone that accepts and never says that it rang: its silent calls in a row.",
             "device",
         )
+        self.stale = self._gauge(
+            "schedule_stale_seconds",
+            "For each schedule by a calendar: how long ago that was last read, 0 while it can be read.",
+            "schedule",
+        )
         self.token_age = self._gauge("apns_provider_token_age_seconds", "Age of the APNs provider token.")
         self.connections = self._gauge("apns_connections", "Open connections to APNs.")
         self.apns_usable = self._gauge("apns_usable", "1 if APNs can be reached and accepts our credentials.")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from bridge.apns import Transport
 from bridge.clock import Clock
 from bridge.escalator import Escalator
+from bridge.feeds import Feeds
 from bridge.sender import Sender
 from bridge.store import Store
 from bridge.telemetry import Metrics
@@ -22,6 +23,7 @@ class Vitals:
         sender: Sender,
         escalator: Escalator,
         transport: Callable[[], Transport],
+        feeds: Feeds,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -29,6 +31,7 @@ class Vitals:
         self._sender = sender
         self._escalator = escalator
         self._transport = transport
+        self._feeds = feeds
         self._clock = clock
         self._metrics = metrics
 
@@ -74,4 +77,5 @@ class Vitals:
         metrics.connections.set(self._transport().open_connections)
         metrics.apns_usable.set(self._transport().usable and not self._sender.misconfigured)
         metrics.token_age.set(self._transport().token_age(time.time()) or 0)
+        self._feeds.observe()
         metrics.clock_drift.set(self._clock.drift())

@@ -187,7 +187,7 @@ class World:
 
     async def settled(self) -> None:
         """Come back when the bridge and the phones have nothing to do before time passes."""
-        loops = 3 if self.options.get("heartbeat_url") else 2
+        loops = 2 + bool(self.options.get("heartbeat_url")) + bool(self.bridge.feeds.kept)
         async with asyncio.timeout(30):
             while True:
                 await self.clock.asleep(loops)
