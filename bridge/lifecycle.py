@@ -254,7 +254,8 @@ def _time_out(change: Change, now: datetime) -> Change:
     if incident.acknowledged_until is None or incident.acknowledged_until > now:
         return change
     why = f"the acknowledgement by {incident.acknowledged_by} has timed out"
-    return escalation.restart(change, now, why).note("ack timed out", why)
+    starts = max(now, incident.silenced_until or now)
+    return escalation.restart(change, starts, why).note("ack timed out", why)
 
 
 def _name(labels: Mapping[str, str]) -> str:

@@ -337,6 +337,18 @@ def test_news_of_an_acknowledged_incident_waits_for_the_end_of_its_silence() -> 
     assert story.rings == [FIRST]
 
 
+def test_an_acknowledgement_that_times_out_within_a_silence_waits_for_its_end() -> None:
+    story = Story(receiver(ack_timeout=timedelta(seconds=30)))
+    story.receive(make_alert())
+    story.act(people.silence(at(100), "alice"))
+    story.acknowledge()
+    story.wait(99)
+    assert story.rings == [(0, "alice-iphone", 1, 1)]
+    assert (story.incident.state, story.incident.due_at) == (State.TRIGGERED, at(100))
+    story.wait(1)
+    assert story.rings[-1] == (100, "alice-iphone", 1, 1)
+
+
 def test_giving_back_and_handing_on_end_a_silence() -> None:
     story = Story(receiver(step("platform"), step("second")))
     story.receive(make_alert())
