@@ -70,6 +70,7 @@ class Devices:
                 "Forget a token, as PushKit's didInvalidatePushToken says: voip or alert",
                 shapes.Device,
                 refusals=(404,),
+                parameters=(("kind", "path", {"type": "string", "enum": ["voip", "alert"]}),),
             ),
         ]
 

@@ -43,6 +43,12 @@ _LOOKS: Final = 200
 _WRITE: Final = 10.0
 """Seconds that a phone may take to read what was written."""
 
+_LAST: Final = {
+    "type": "string",
+    "pattern": "^[0-9]{1,18}$",
+    "description": "The id of the last event heard: what came after it is told. Absent: what is new.",
+}
+
 log = structlog.get_logger()
 
 
@@ -70,9 +76,10 @@ class Streams:
                 "GET",
                 "/api/v1/events",
                 self.stream,
-                "Hear what happens, as server-sent events: `incident` and `call_ended`",
+                "Hear what happens, as server-sent events: `incident` (Happened), `call_ended` (CallOver)",
                 "text/event-stream",
-                refusals=(400, 503),
+                refusals=(400,),
+                parameters=(("Last-Event-ID", "header", _LAST),),
             )
         ]
 

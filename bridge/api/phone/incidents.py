@@ -27,9 +27,9 @@ from bridge.store.tx import load_incidents
 
 _MOST: Final = 100
 _CHOICES: Final = (
-    ("state", {"enum": ["open", "all"], "default": "open"}),
-    ("limit", {"type": "integer", "minimum": 1, "maximum": _MOST, "default": _MOST}),
-    ("before", {"type": "string", "description": "The `next` of the page before."}),
+    ("state", "query", {"type": "string", "enum": ["open", "all"], "default": "open"}),
+    ("limit", "query", {"type": "integer", "minimum": 1, "maximum": _MOST, "default": _MOST}),
+    ("before", "query", {"type": "string", "description": "The `next` of the page before."}),
 )
 
 
@@ -56,7 +56,7 @@ class Incidents:
                 "List the incidents that ring this device's owner, or could; the newest first",
                 shapes.Incidents,
                 refusals=(400,),
-                query=_CHOICES,
+                parameters=_CHOICES,
             ),
             Operation(
                 "showIncident",

@@ -24,6 +24,17 @@ _WORDS: Final = {
     429: "Too many attempts failed: wait for Retry-After",
     503: "This could not be done now; repeat it",
 }
+_HEADERS: Final = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
+    429: {
+        "Retry-After": {
+            "required": True,
+            "schema": {"type": "integer", "minimum": 1},
+            "description": "Seconds.",
+        }
+    },
+}
+_PART: Final = {"type": "string", "minLength": 1}
 _ACCESS: Final[dict[str, list[dict[str, list[str]]]]] = {
     "open": [],
     "credential": [{"credential": []}],
@@ -63,18 +74,18 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
 def _operation(one: Operation, refs: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"operationId": one.name, "summary": one.summary}
     found["security"] = _ACCESS[one.access]
-    names = re.findall(r"{(\w+)}", one.path)
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-        for name in names
-    ]
-    parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in one.query]
-    if parameters:
+    said = {name for name, _, _ in one.parameters}
+    parts = [(name, "path", _PART) for name in re.findall(r"{(\w+)}", one.path) if name not in said]
+    if parameters := [_parameter(*of) for of in (*parts, *one.parameters)]:
         found["parameters"] = parameters
     if one.body is not None:
         content = {"application/json": {"schema": refs[one.body]}}
         found["requestBody"] = {"required": True, "content": content}
     return found | {"responses": _responses(one, refs)}
+
+
+def _parameter(name: str, where: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": where, "required": where == "path", "schema": schema}
 
 
 def _responses(one: Operation, refs: dict[Any, dict[str, Any]]) -> dict[str, Any]:
@@ -91,5 +102,9 @@ def _responses(one: Operation, refs: dict[Any, dict[str, Any]]) -> dict[str, Any
         }
     refusals = {503, *one.refusals} | (set() if one.access == "open" else {401})
     problem = {"application/json": {"schema": refs[shapes.Problem]}}
-    bad = {str(code): {"description": _WORDS[code], "content": problem} for code in sorted(refusals)}
+    bad = {
+        str(code): {"description": _WORDS[code], "content": problem}
+        | ({"headers": _HEADERS[code]} if code in _HEADERS else {})
+        for code in sorted(refusals)
+    }
     return {str(status): good} | bad

@@ -58,7 +58,8 @@ class Operation:
     """One method of one path. `body` and `answers` are shapes; `refusals` are the statuses beside the usual.
 
     `access`: "credential" of an enrolled device, "receipt" (the same, or the call's own token), or
-    "open". `query` names parameters and their JSON Schema.
+    "open". `parameters` have a name, where they stand (path, query, header), and their JSON Schema; a
+    part of the path without one is any text.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Operation:
     status: int = 200
     access: str = "credential"
     refusals: tuple[int, ...] = ()
-    query: tuple[tuple[str, dict[str, Any]], ...] = ()
+    parameters: tuple[tuple[str, str, dict[str, Any]], ...] = ()
 
 
 class Attempts:
