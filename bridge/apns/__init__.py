@@ -1,7 +1,7 @@
 """The transport to APNs. One seam: `Transport.send(PushRequest) -> Outcome`.
 
 aioapns' public classes are on top; `connection` and `pool` are below them. From the inside out:
-`framing`, `headers`, `flow` (RFC 9113 and 7541), `exchange` (one push and its answer), `limits`
+`framing`, `huffman`, `headers`, `flow` (RFC 9113 and 7541), `exchange` (one push and its answer), `limits`
 and `pulse`, `streams` and `receiving` (the two halves of `connection`), `line` (the pushes that
 wait), `dial` and `pool`, `token`.
 """

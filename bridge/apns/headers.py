@@ -26,6 +26,7 @@ from bridge.apns.framing import ErrorCode, ViolationError
 LIST_LIMIT: Final = 32_768  # SETTINGS_MAX_HEADER_LIST_SIZE, octets as RFC 9113 section 6.5.2 counts them
 TABLE_LIMIT: Final = 4_096  # octets, the default of SETTINGS_HEADER_TABLE_SIZE, which we leave
 MEMORY: Final = 64  # combinations of topic, type and priority remembered for each connection
+BLOCK_REMEMBERED: Final = 512  # octets; APNs' own are below 100
 TOKEN_LIMIT: Final = 400  # hex digits of a device token; Apple names no length
 SIZE_UPDATE: Final = b"\x20"  # section 6.3: "the dynamic table now has size 0"
 
@@ -200,7 +201,7 @@ class AnswerDecoder:
             raise ViolationError(ErrorCode.COMPRESSION_ERROR, "a header block that cannot be read") from error
         if self._changed:
             self._known.clear()
-        elif len(self._known) < MEMORY:
+        elif len(self._known) < MEMORY and len(block) <= BLOCK_REMEMBERED:
             self._known[block] = fields
         return fields
 

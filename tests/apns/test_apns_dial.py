@@ -250,6 +250,20 @@ async def test_a_client_certificate_takes_the_place_of_the_token(
             await transport.close(1)
 
 
+async def test_a_server_that_wants_a_certificate_gets_no_push_without_one(
+    connect: Connect, world: World, server_context: ssl.SSLContext
+) -> None:
+    server_context.load_verify_locations(world.ca_file)
+    server_context.verify_mode = ssl.CERT_REQUIRED
+    async with Peer(server_context) as peer:
+        transport = await connect(peer.url)
+        assert not transport.usable
+        assert transport.last_error
+        outcome = await within(transport.send(push(timeout=0.02)))
+        assert outcome == Retryable("Timeout", None, certainly_not_processed=True)
+        assert not peer.requests
+
+
 @pytest.mark.parametrize("change", ["unknown authority", "no h2", "wrong name"])
 async def test_a_server_that_is_not_the_right_one_gets_no_push(
     connect: Connect, world: World, change: str, tmp_path: Path

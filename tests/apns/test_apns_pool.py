@@ -133,3 +133,31 @@ async def test_a_thousand_pushes_over_four_connections_arrive_once_each(
         assert set(names.values()) == {1}
         assert len(names) == 1_000
         assert 1 < len(peer.links) <= 4
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # uvloop's clock cannot be moved
+async def test_each_push_ends_at_its_own_deadline(
+    connect: Connect, server_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    real, ahead = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: real() + ahead)
+    async with Peer(server_context, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 2}) as peer:
+        timing = dataclasses.replace(QUICK, suspicion=1e6, idle=1e6, ping=1e6)
+        transport = await connect(peer.url, timing=timing)
+        assert await within(transport.send(push())) == Accepted()
+        await peer.next()
+        peer.script = silence
+        limits = [3_000.0, 1_000.0, 4_000.0, 2_000.0]  # two are sent, two wait
+        sends = [asyncio.create_task(transport.send(push(n, timeout=s))) for n, s in enumerate(limits, 1)]
+        for _ in range(2):
+            await peer.next()
+        for seconds, number in sorted((seconds, number) for number, seconds in enumerate(limits)):
+            ahead = seconds - 500
+            await asyncio.sleep(0)
+            assert not sends[number].done()
+            ahead = seconds + 1
+            outcome = await sends[number]
+            assert isinstance(outcome, Retryable)
+            assert outcome.reason == "Timeout"
+        assert transport.waiting == 0
