@@ -20,7 +20,7 @@ from bridge import __version__
 
 if TYPE_CHECKING:
     from bridge.config import Settings
-    from bridge.oncall import Phone
+    from bridge.oncall import Roster
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
@@ -183,7 +183,7 @@ def routes_test(
     settings = _load(config_file)
     now = _instant(at)
     explanation = routing.explain(settings.route, _labels(labels), now, settings.time_intervals)
-    on_call = settings.on_call(_phones(settings))
+    on_call = settings.on_call(_roster(settings))
 
     def describe(receiver: str) -> list[str]:
         return list(oncall.describe(settings.receiver(receiver), on_call, now))
@@ -228,14 +228,15 @@ def _labels(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _phones(settings: Settings) -> list[Phone]:
+def _roster(settings: Settings) -> Roster:
     """The phones as the file knows them: what became of their tokens, only the running bridge can tell."""
-    from bridge.oncall import Phone
+    from bridge.oncall import Phone, Roster
 
-    return [
+    phones = (
         Phone(d.name, d.owner, d.voip_token is not None, d.alert_token is not None)
         for d in settings.devices.values()
-    ]
+    )
+    return Roster(tuple(phones))
 
 
 def _json(value: Any) -> str:

@@ -19,7 +19,7 @@ from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.incidents import Change, Incident, Page, Slot
 from bridge.lifecycle import Destination, Times
-from bridge.oncall import OnCall, Phone
+from bridge.oncall import OnCall, Roster
 from bridge.people import Verb
 from bridge.store import Scope, Store, Tx, actions, calls, devices, enrolment
 from bridge.store.calls import Receipt
@@ -81,11 +81,9 @@ class Desk:
             fingerprints=tuple({alert.fingerprint for alert in notification.alerts}),
         )
 
-        def decide(
-            incidents: tuple[Incident, ...], phones: tuple[Phone, ...], now: datetime
-        ) -> Sequence[Change]:
+        def decide(incidents: tuple[Incident, ...], roster: Roster, now: datetime) -> Sequence[Change]:
             by_slot = {incident.slot: incident for incident in incidents}
-            on_call = settings.on_call(phones)
+            on_call = settings.on_call(roster)
             return lifecycle.receive(by_slot, notification, ways, settings.receiver, on_call, times, now)
 
         return await self.store.update(scope, decide)
@@ -122,10 +120,8 @@ class Desk:
         """Let the clock act on these incidents."""
         settings = self.settings
 
-        def decide(
-            incidents: tuple[Incident, ...], phones: tuple[Phone, ...], now: datetime
-        ) -> Sequence[Change]:
-            on_call = settings.on_call(phones)
+        def decide(incidents: tuple[Incident, ...], roster: Roster, now: datetime) -> Sequence[Change]:
+            on_call = settings.on_call(roster)
             changes = [
                 lifecycle.advance(Change(incident), settings.receiver(incident.slot.receiver), on_call, now)
                 for incident in incidents
@@ -172,7 +168,7 @@ class Desk:
             found = await tx.incidents(Scope(ids=(incident_id,)))
             if not found or (once is not None and not await actions.first(tx.connection, once, tx.now)):
                 return found[0] if found else None
-            change = _act(settings, Change(found[0]), verb, await tx.phones(), tx.now)
+            change = _act(settings, Change(found[0]), verb, await tx.roster(), tx.now)
             await apply(tx, settings, [change])
             return change.incident
 
@@ -212,23 +208,23 @@ class Desk:
             return
         incidents = await tx.incidents(Scope(ids=tuple(incident for incident, _ in call.carries)))
         pages = {page.incident_id: page for page in await calls.pages_of(tx.connection, call.id)}
-        phones = await tx.phones()
+        roster = await tx.roster()
         changes = []
         for incident in incidents:
             page = pages.get(incident.id)
             change = Change(incident) if page is None else escalation.reached(Change(incident), page)
-            changes.append(_heard(settings, change, call, receipt, page, phones, tx.now))
+            changes.append(_heard(settings, change, call, receipt, page, roster, tx.now))
         await apply(tx, settings, changes)
 
     async def _fail_over(self, tx: Tx, settings: Settings, call: Call, why: str) -> list[Change]:
         incidents = await tx.incidents(Scope(ids=tuple(incident for incident, _ in call.carries)))
         pages = await calls.pages_of(tx.connection, call.id)
-        changes = fail_over(settings, map(Change, incidents), pages, await tx.phones(), why, tx.now)
+        changes = fail_over(settings, map(Change, incidents), pages, await tx.roster(), why, tx.now)
         return await apply(tx, settings, changes)
 
 
-def _act(settings: Settings, change: Change, verb: Verb, phones: Sequence[Phone], now: datetime) -> Change:
-    policy, on_call = settings.receiver(change.incident.slot.receiver), settings.on_call(phones)
+def _act(settings: Settings, change: Change, verb: Verb, roster: Roster, now: datetime) -> Change:
+    policy, on_call = settings.receiver(change.incident.slot.receiver), settings.on_call(roster)
     return lifecycle.advance(verb(change, policy, on_call, now), policy, on_call, now)
 
 
@@ -238,7 +234,7 @@ def _heard(
     call: Call,
     receipt: Receipt,
     page: Page | None,
-    phones: Sequence[Phone],
+    roster: Roster,
     now: datetime,
 ) -> Change:
     if receipt.repeat:
@@ -246,12 +242,12 @@ def _heard(
     if receipt.kind == "received":
         return change.note("received", f"by {call.device}")
     if receipt.kind == "answered":
-        owner = next((phone.owner for phone in phones if phone.name == call.device), call.device)
+        owner = next((phone.owner for phone in roster.phones if phone.name == call.device), call.device)
         verb = people.acknowledge(owner, dict(call.carries)[change.incident.id])
-        return _act(settings, change, verb, phones, now)
+        return _act(settings, change, verb, roster, now)
     if page is None:
         return change
-    policy, on_call = settings.receiver(change.incident.slot.receiver), settings.on_call(phones)
+    policy, on_call = settings.receiver(change.incident.slot.receiver), settings.on_call(roster)
     change = escalation.drop_out(change, page, "declined", policy, on_call, now)
     return lifecycle.advance(change, policy, on_call, now)
 
@@ -272,7 +268,7 @@ async def apply(tx: Tx, settings: Settings, changes: Iterable[Change]) -> list[C
     slots = tuple(_alarm_slot(settings, change.incident.id) for change in done if _is_unanswered(change))
     if slots:
         known = await tx.incidents(Scope(slots=slots))
-        done = _with_alarms(settings, done, known, settings.on_call(await tx.phones()), tx.now)
+        done = _with_alarms(settings, done, known, settings.on_call(await tx.roster()), tx.now)
     await tx.apply(done)
     return done
 
@@ -313,13 +309,13 @@ def fail_over(
     settings: Settings,
     changes: Iterable[Change],
     pages: Iterable[Page],
-    phones: Sequence[Phone],
+    roster: Roster,
     why: str,
     now: datetime,
 ) -> list[Change]:
     """Let each incident go on after a push that did not reach its person."""
     by_incident = {page.incident_id: page for page in pages}
-    on_call = settings.on_call(phones)
+    on_call = settings.on_call(roster)
     done = []
     for change in changes:
         page = by_incident.get(change.incident.id)

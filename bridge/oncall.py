@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from bridge.policy import Receiver
 from bridge.pushes import PushKind
-from bridge.schedules import Duty, Schedule
+from bridge.schedules import Duty, Override, Schedule
 from bridge.zones import local
 
 
@@ -39,6 +39,14 @@ class Phone:
     def usable(self, push: PushKind) -> bool:
         """Tell whether a push of this kind, or the alert push that stands in for a call, can reach it."""
         return self.alert or (push == "voip" and self.voip)
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """What the ledger knows of who can be rung: every phone in its present state, overrides by schedule."""
+
+    phones: tuple[Phone, ...] = ()
+    overrides: Mapping[str, tuple[Override, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,14 +72,14 @@ async def settle(
                 tx.connection, bundle.call, tx.now, _patience(settings, bundle.call, found)
             )
         by_incident = {page.incident_id: page for page in pages}
-        on_call = settings.on_call(await tx.phones())
+        on_call = settings.on_call(await tx.roster())
         await tx.apply(
             escalation.accepted(change, by_incident[change.incident.id], on_call) for change in changes
         )
         return settled, False
     set_aside = await _set_aside(tx, bundle, outcome, token)
     why = f"{name_of(outcome)} ({reason})"
-    await apply(tx, settings, fail_over(settings, changes, pages, await tx.phones(), why, tx.now))
+    await apply(tx, settings, fail_over(settings, changes, pages, await tx.roster(), why, tx.now))
     return settled, set_aside
 
 

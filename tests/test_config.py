@@ -19,7 +19,7 @@ from bridge import config
 from bridge.config import values
 from bridge.config.loading import keys_of
 from bridge.config.model import Model, Part
-from bridge.oncall import Phone
+from bridge.oncall import Phone, Roster
 
 TOP = Path(__file__).parent.parent
 FOLDER = Path(__file__).parent / "config"
@@ -212,7 +212,7 @@ def test_a_receiver_that_is_gone_falls_to_the_roots() -> None:
 def test_on_call_reaches_the_phones_of_a_group() -> None:
     loaded = config.load(EXAMPLE)
     phones = [Phone("alice-iphone", "alice"), Phone("bob-iphone", "bob"), Phone("carol-iphone", "carol")]
-    found = loaded.on_call(iter(phones))
+    found = loaded.on_call(Roster(tuple(phones)))
     assert [phone.name for phone in found(["storage"], NOW)] == ["bob-iphone", "alice-iphone"]
     assert [phone.name for phone in found(["platform"], NOW)] == ["alice-iphone", "bob-iphone"], "asked twice"
 

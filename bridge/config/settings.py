@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from bridge import oncall, policy, routing, timeintervals
 from bridge.config.problems import Problem
 from bridge.config.values import Secret
 from bridge.pushes import Environment
-from bridge.schedules import Calendar, Schedule
+from bridge.schedules import Calendar, Schedule, with_overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,9 @@ class Settings:
     def receivers_of(self, owner: str, now: datetime) -> frozenset[str]:
         """Name the receivers of which some step can ring this person."""
         devices = {device.name for device in self.devices.values() if device.owner == owner}
-        return oncall.receivers_of(owner, devices, self.receivers.values(), self.on_call(()), now)
+        return oncall.receivers_of(
+            owner, devices, self.receivers.values(), self.on_call(oncall.Roster()), now
+        )
 
     def with_calendars(self, found: Mapping[str, Calendar]) -> Settings:
         """Give these settings with calendars by the names of their schedules; other schedules stay."""
@@ -131,6 +133,10 @@ class Settings:
             },
         )
 
-    def on_call(self, phones: Iterable[oncall.Phone]) -> oncall.OnCall:
-        """Make the answer to who carries the phone, for these phones in their present state."""
-        return oncall.OnCall(self.groups, tuple(phones), self.schedules)
+    def on_call(self, roster: oncall.Roster) -> oncall.OnCall:
+        """Make the answer to who carries the phone, for phones in their present state."""
+        schedules = {
+            name: with_overrides(schedule, roster.overrides.get(name, ()))
+            for name, schedule in self.schedules.items()
+        }
+        return oncall.OnCall(self.groups, roster.phones, schedules)

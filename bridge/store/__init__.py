@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bridge.incidents import Change, Incident
-from bridge.oncall import Phone
+from bridge.oncall import Roster
 from bridge.store import engine, outbox, queries
 from bridge.store.engine import StoreError
 from bridge.store.stage import Scope
@@ -32,8 +32,8 @@ __all__ = ["Decide", "Overloaded", "Scope", "Store", "StoreError", "Tx"]
 
 T = TypeVar("T")
 
-Decide: TypeAlias = Callable[[tuple[Incident, ...], tuple[Phone, ...], datetime], Sequence[Change]]
-"""A pure decision over the incidents of a Scope and the state of every phone. It may run more than once."""
+Decide: TypeAlias = Callable[[tuple[Incident, ...], Roster, datetime], Sequence[Change]]
+"""A pure decision over the incidents of a Scope and who can be rung. It may run more than once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +118,12 @@ class Store:
     ) -> list[tuple[tuple[Change, ...], bool]]:
         tx = Tx(connection, self._now())
         await tx.incidents(*(one.scope for one in updates))
-        phones = await tx.phones()
+        roster = await tx.roster()
         results = []
         for number, one in enumerate(updates):
             # Each has an instant of its own: what is begun, ended and begun again has another identity.
             now = tx.now + number * timedelta.resolution
-            changes = tuple(one.decide(tx.matching(one.scope), phones, now))
+            changes = tuple(one.decide(tx.matching(one.scope), roster, now))
             tx.stage(changes)
             results.append((changes, bool(changes)))
             await asyncio.sleep(0)  # a storm of decisions must not keep the connections to APNs waiting

@@ -20,6 +20,7 @@ from bridge.store.tables import (
     enrolments,
     episodes,
     incidents,
+    overrides,
     pages,
     receipts,
     timeline,
@@ -197,6 +198,7 @@ async def _prune_requests(connection: AsyncConnection, before: datetime, limit: 
     for table, key, at in (
         (enrolments, enrolments.c.code, enrolments.c.expires_at),
         (actions, actions.c.event_id, actions.c.at),
+        (overrides, overrides.c.id, overrides.c.end_at),
     ):
         old = select(key).where(at < before).limit(limit)
         done += (await connection.execute(table.delete().where(key.in_(old) & (at < before)))).rowcount

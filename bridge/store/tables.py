@@ -218,6 +218,20 @@ actions = Table(
     _instant("at", nullable=False),
 )
 
+overrides = Table(
+    "overrides",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("schedule", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    _instant("start_at", nullable=False),
+    _instant("end_at", nullable=False),
+    _instant("written_at", nullable=False),
+    Column("written_by", Text, nullable=False),
+    # An id is never given again: somebody may have noted it.
+    sqlite_autoincrement=True,
+)
+
 calls = Table(
     "calls",
     metadata,

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.incidents import Change, Episode, Incident, Page
-from bridge.oncall import Phone
-from bridge.store import rows
+from bridge.oncall import Phone, Roster
+from bridge.store import overrides, rows
 from bridge.store.stage import Scope, Stage
 from bridge.store.tables import OPEN_INCIDENT, devices, episodes, incidents, pages, timeline
 
@@ -57,6 +57,10 @@ class Tx:
         """Load what a decision needs to know of every device, as it is in this transaction."""
         found = await self.connection.execute(select(devices).where(devices.c.removed_at.is_(None)))
         return tuple(rows.phone(row) for row in found.mappings())
+
+    async def roster(self) -> Roster:
+        """Load what says who is on call, beside the configuration."""
+        return Roster(await self.phones(), await overrides.by_schedule(self.connection, self.now))
 
     def stage(self, changes: Iterable[Change]) -> None:
         """Take what was decided; `flush` writes it."""

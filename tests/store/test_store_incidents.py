@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,14 +29,16 @@ from ledgers import (
     sync,
 )
 from ledgers import device as phone
+from movedclock import MovedClock
 from sqlalchemy.exc import IntegrityError
 
 from bridge.bundles import Call
 from bridge.incidents import Change, Episode, Incident, Page, Slot, State, begin
 from bridge.lifecycle import Destination, Times, receive
-from bridge.oncall import Phone
+from bridge.oncall import OnCall, Phone, Roster
 from bridge.policy import Receiver, Step
-from bridge.store import Scope, Store, Tx, calls, outbox, rows
+from bridge.schedules import Override
+from bridge.store import Scope, Store, Tx, calls, outbox, overrides, rows
 from bridge.store.outbox import _call_row, call_of
 from bridge.store.tables import calls as call_table
 from bridge.store.tables import episodes, incidents, pages, timeline
@@ -52,10 +54,10 @@ def arriving(*names: str, to: Slot) -> Any:
     ways = {alert.fingerprint: (Destination(to),) for alert in alerts}
     policy = Receiver("platform", (Step(),))
 
-    def decide(found: tuple[Incident, ...], _: tuple[Phone, ...], now: Any) -> Sequence[Change]:
+    def decide(found: tuple[Incident, ...], _: Roster, now: Any) -> Sequence[Change]:
         by_slot = {one.slot: one for one in found}
         return receive(
-            by_slot, notification(*alerts), ways, lambda _: policy, lambda *_: (), Times(), now
+            by_slot, notification(*alerts), ways, lambda _: policy, OnCall({}, ()), Times(), now
         )  # fmt: skip
 
     return decide
@@ -319,8 +321,8 @@ async def test_a_decision_is_told_of_every_phone_that_the_configuration_names(st
     await sync(store, phone(ALICE), phone(BOB, alert_token=None))
     told: list[Phone] = []
 
-    def see(_: Any, phones: tuple[Phone, ...], *__: Any) -> list[Change]:
-        told.extend(phones)
+    def see(_: Any, roster: Roster, *__: Any) -> list[Change]:
+        told.extend(roster.phones)
         return []
 
     await store.update(Scope(), see)
@@ -328,6 +330,43 @@ async def test_a_decision_is_told_of_every_phone_that_the_configuration_names(st
         Phone(ALICE, "alice", voip=True, alert=True),
         Phone(BOB, "bob", voip=True, alert=False),
     ]
+
+
+async def test_a_decision_is_told_of_the_overrides_that_are_not_over_in_the_order_of_writing(
+    store: Store, clock: MovedClock
+) -> None:
+    def write(schedule: str, one: Override) -> Awaitable[int]:
+        return store.write(lambda tx: overrides.add(tx.connection, schedule, one, tx.now))
+
+    first, second = Override("bob", at(0), at(60), "carol"), Override("alice", at(30), at(90))
+    keys = [await write("primary", one) for one in (first, second)]
+    keys.append(await write("backup", first))
+    assert keys == [1, 2, 3]
+    told: list[Any] = []
+
+    def see(_: Any, roster: Roster, *__: Any) -> list[Change]:
+        told.append(roster.overrides)
+        return []
+
+    await store.update(Scope(), see)
+    clock.move(60)
+    await store.update(Scope(), see)
+    assert told == [{"primary": (first, second), "backup": (first,)}, {"primary": (second,)}]
+
+
+async def test_an_overrides_id_is_never_given_again(store: Store) -> None:
+    def write() -> Awaitable[int]:
+        return store.write(
+            lambda tx: overrides.add(tx.connection, "primary", Override("bob", at(0), at(60)), tx.now)
+        )
+
+    def remove(key: int) -> Awaitable[bool]:
+        return store.write(lambda tx: overrides.remove(tx.connection, key))
+
+    key = await write()
+    assert await remove(key)
+    assert not await remove(key)
+    assert await write() == key + 1
 
 
 # --- values -----------------------------------------------------------------------------------

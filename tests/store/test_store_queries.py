@@ -30,12 +30,14 @@ from ledgers import (
 from movedclock import MovedClock
 
 from bridge.incidents import Change, State
-from bridge.store import Scope, Store, Tx, actions, calls, devices, queries
+from bridge.schedules import Override
+from bridge.store import Scope, Store, Tx, actions, calls, devices, overrides, queries
 from bridge.store.calls import Receipt
 from bridge.store.queries import Stats
 from bridge.store.tables import actions as actions_table
 from bridge.store.tables import calls as call_table
 from bridge.store.tables import enrolments, episodes, incidents, metadata, pages, receipts, timeline
+from bridge.store.tables import overrides as overrides_table
 
 
 async def listed(store: Store, *, closed: bool = False, limit: int = 100) -> list[dict[str, Any]]:
@@ -261,7 +263,7 @@ async def counts(look: Look) -> list[int]:
 
 
 async def test_every_table_that_grows_is_pruned() -> None:
-    pruned = {table.name for table in (*TABLES, actions_table, enrolments)}
+    pruned = {table.name for table in (*TABLES, actions_table, enrolments, overrides_table)}
     assert pruned == {*metadata.tables} - {"meta", "devices"}
 
 
@@ -272,9 +274,11 @@ async def test_requests_and_codes_are_kept_for_as_long_as_incidents(store: Store
             assert await actions.first(tx.connection, actions.Once("alice-iphone", event), now)
             code = {"code": event, "owner": "alice", "created_at": now, "expires_at": now}
             await tx.connection.execute(enrolments.insert(), code)
+            await overrides.add(tx.connection, event, Override("bob", now, now), now)
 
     await store.write(job)
-    assert await prune(store, at(2000)) == 2
+    assert await prune(store, at(2000)) == 3
+    assert [row["schedule"] for row in await look.rows(overrides_table)] == ["young"]
     assert [row["event_id"] for row in await look.rows(actions_table)] == ["young"]
     assert [row["code"] for row in await look.rows(enrolments)] == ["young"]
 
