@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bridge import __version__
@@ -48,7 +49,15 @@ def configure_logs(level: str, form: LogFormat) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )
+    handler.addFilter(_without_what_was_sent)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def _without_what_was_sent(record: logging.LogRecord) -> bool:
+    """Drop the traceback of a request that is no HTTP: it quotes the header, which may be a credential."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def _json(value: Any, **_: Any) -> str:

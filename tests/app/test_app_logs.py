@@ -1,5 +1,6 @@
 """What the log says, and what it never says."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -145,6 +146,36 @@ async def test_one_line_for_each_step_of_an_enrolment_without_code_or_credential
     for secret in (code, unused, "1111-2222-3333", handset.credential, token):
         assert secret not in text
         assert secret.replace("-", "") not in text
+
+
+async def test_a_device_that_the_configuration_gives_an_enrolled_phones_name_is_left_alone_and_named(
+    log: io.StringIO, world: World
+) -> None:
+    """The phone keeps its owner, its credential and its tokens; the log says so at each start and reload."""
+    handset = await Handset.enrolled(world, device="work")
+    await handset.put(voip_token="ab" * 32)
+    before = (await handset.get("/device")).json
+    world.config["devices"].append({"name": "work", "owner": "bob", "voip_token": "cd" * 32})
+    event = "device not taken from the configuration: a phone enrolled under its name"
+    for count, again in enumerate((world.reload, world.restart), 1):
+        await again()
+        assert (await handset.get("/device")).json == before
+        assert [one["device"] for one in lines(log, event)] == ["work"] * count
+    world.config["devices"].pop()
+    await world.reload()
+    assert (await handset.get("/device")).json == before
+
+
+async def test_what_is_no_http_is_logged_without_what_was_sent(log: io.StringIO, world: World) -> None:
+    """A header that cannot be read may hold a credential."""
+    host, port = world.bridge.bound.phone.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /api/v1/device HTTP/1.1\r\nAuthorization: Bearer s3cret\x00\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.0 400")
+    writer.close()
+    await writer.wait_closed()
+    assert "127.0.0.1" in log.getvalue()
+    assert "s3cret" not in log.getvalue()
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
