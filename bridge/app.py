@@ -23,7 +23,6 @@ from bridge.api.management import Management
 from bridge.api.operations import Operations
 from bridge.api.phone import PhoneApi, receipt_token
 from bridge.api.webhook import Webhook
-from bridge.apns import Transport
 from bridge.clock import Clock
 from bridge.config import ConfigError, Problem, Secret, Settings, load
 from bridge.desk import Desk
@@ -36,7 +35,7 @@ from bridge.store import Overloaded, Tx, devices, open_store, secret
 from bridge.telemetry import Metrics
 from bridge.vitals import Vitals
 from bridge.web import Refused, WebConfig, listen, protect
-from bridge.wiring import device, environments, transport
+from bridge.wiring import device, transport
 
 log = structlog.get_logger()
 
@@ -82,7 +81,7 @@ class Bridge:
         self.failed = asyncio.Event()
         self._stack = AsyncExitStack()
         self._reloading = asyncio.Lock()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Start: store, APNs, loops, listeners. Raises StoreError, ConfigError or OSError."""
@@ -187,7 +186,7 @@ class Bridge:
 
     async def _phone_listener(self, stack: AsyncExitStack, key: bytes) -> web.AppRunner:
         app = web.Application(middlewares=[errors])
-        api = PhoneApi(self.desk, key)
+        api = PhoneApi(self.desk, key, self._connect_soon)
         api.set_up(app)
         self.store.on_change.append(api.streams.wake)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN)
@@ -245,7 +244,7 @@ class Bridge:
         equipped = await self.feeds.equip(new)
         if fresh is not None:
             before, self.transport = self.transport, fresh
-            self._close_later(before)
+            self._beside(before.close(_DRAIN))  # its pushes end by themselves
         self.settings, self.desk.settings = new, equipped
         self.sender.configure()
         self.sender.misconfigured = None
@@ -272,20 +271,24 @@ class Bridge:
 
     async def _connect_ahead(self) -> None:
         """Connect to APNs before the first page needs it; one that does not answer holds up nothing."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.transport.start(environments(self.settings)), _AHEAD)
+        with suppress(TimeoutError, SQLAlchemyError):
+            used = await self.store.read(devices.environments)
+            await asyncio.wait_for(self.transport.start({self.settings.apns.environment, *used}), _AHEAD)
 
-    def _close_later(self, transport: Transport) -> None:
-        """Let the pushes that an old transport still has under way end, without holding up the reload."""
-        task = asyncio.create_task(transport.close(_DRAIN))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    def _connect_soon(self) -> None:
+        """Connect for a phone that has just said of which environment its app is."""
+        self._beside(self._connect_ahead())
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _close_transport(self) -> None:
         with suppress(Overloaded, SQLAlchemyError):
             await keeper.keep(self.store, self.settings.apns, self.transport)  # minted since the last look
         await self.transport.close(_DRAIN)
-        await asyncio.gather(*self._closing)
+        await asyncio.gather(*self._tasks)
 
 
 async def serve_until_signalled(options: Options) -> bool:

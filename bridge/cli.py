@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -76,6 +77,13 @@ def main() -> None:
     """Alertmanager webhooks in, a ringing iPhone out, and a record that proves it."""
 
 
+def _http_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    parts = urlsplit(value or "")
+    if value is not None and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query):
+        raise click.BadParameter(f"{value!r} is not https://HOST[:PORT][/PATH]")
+    return value
+
+
 @main.command()
 @click.option("--config.file", "config_file", type=_FILE, required=True, help="The configuration (YAML).")
 @click.option(
@@ -100,7 +108,10 @@ def main() -> None:
     help="For the phones. Put TLS in front of it.",
 )
 @click.option(
-    "--phone.external-url", "phone_external_url", help="The URL under which phones reach that listener."
+    "--phone.external-url",
+    "phone_external_url",
+    callback=_http_url,
+    help="The URL under which phones reach that listener.",
 )
 @click.option(
     "--heartbeat.url",

@@ -6,7 +6,6 @@ import os
 
 from bridge.apns import Transport
 from bridge.config import ApnsSettings, ConfigError, Problem, Settings
-from bridge.pushes import Environment
 from bridge.store.devices import Device
 
 
@@ -49,13 +48,6 @@ def _certificate(apns: ApnsSettings) -> str:
     for part in (apns.certificate_file, apns.certificate_key_file):
         os.write(joined, part.read_bytes() + b"\n" if part else b"")
     return f"/proc/self/fd/{joined}"
-
-
-def environments(settings: Settings) -> set[Environment]:
-    """List the environments in which a push may go out: those to connect to ahead of need."""
-    return {settings.apns.environment} | {
-        device.environment for device in settings.devices.values() if device.environment is not None
-    }
 
 
 def device(settings: Settings, name: str) -> Device:

@@ -152,8 +152,10 @@ class Transport:
     async def start(self, environments: Iterable[Environment] = ("production",)) -> None:
         """Open connections ahead of need, and return after the first attempt, good or bad: see `usable`.
 
-        An environment that is not named here connects with its first push.
+        An environment that is not named here connects with its first push. Once closed it does nothing.
         """
+        if self._closed:
+            return
         for environment in environments:
             self._client(environment)
         for pool in self._pools:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.pushes import PushKind
+from bridge.pushes import Environment, PushKind
 from bridge.store.tables import devices
 
 
@@ -110,6 +110,13 @@ async def silent(connection: AsyncConnection, name: str) -> bool:
         .returning(devices.c.silent_calls)
     )
     return bool(found.scalar() == DOUBTFUL)
+
+
+async def environments(connection: AsyncConnection) -> set[Environment]:
+    """List the environments in which a push may go out to some device."""
+    present = devices.c.removed_at.is_(None) & devices.c.environment.is_not(None)
+    found = await connection.execute(select(devices.c.environment).where(present).distinct())
+    return set(found.scalars())
 
 
 async def by_name(connection: AsyncConnection, names: Iterable[str]) -> dict[str, Device]:

@@ -328,6 +328,12 @@ def test_routes_of_a_bad_file_are_its_problems(tmp_path: Path, command: list[str
     assert f"{file}:" in result.stderr
 
 
+@pytest.mark.parametrize("url", ["bridge.example.com", "ftp://h", "https://", "", "https://h/?x=y"])
+def test_an_address_for_phones_that_is_none_is_refused(url: str) -> None:
+    result = run("serve", f"--config.file={EXAMPLE}", f"--phone.external-url={url}")
+    assert (result.exit_code, "is not https://HOST" in result.stderr) == (2, True)
+
+
 # --- the program ------------------------------------------------------------------------------
 
 

@@ -242,7 +242,7 @@ async def test_pushes_go_to_the_new_apns_and_those_under_way_end_at_the_old(worl
         assert [page["outcome"] for page in (await world.incident())["pages"]] == ["accepted", "accepted"]
         assert len(other.phone("alice").pushes.items) == 1
         assert len(world.alice.pushes.items) == 1
-        await asyncio.gather(*world.bridge._closing)
+        await asyncio.gather(*world.bridge._tasks)
         assert not world.sim.apns.connections
         await world.stop()
 

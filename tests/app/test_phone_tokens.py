@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from appworld import World
+from appworld import World, until
 from handset import Handset
 
 from bridge.simulator import Answer
@@ -184,6 +184,23 @@ async def test_a_phone_says_of_which_app_and_environment_its_tokens_are(stage: W
     await stage.webhook(stage.alert())
     assert stage.rings() == [0]
     assert stage.alice.pushes.items[0].headers["apns-topic"] == "com.example.oncall.beta.voip"
+
+
+async def test_the_environment_of_an_enrolled_phone_is_connected_to_before_it_is_needed(bare: World) -> None:
+    """When the phone says so, and at each start after that."""
+
+    def connected() -> set[str]:
+        return set(bare.bridge.transport._by_environment)
+
+    handset = await Handset.enrolled(bare)
+    assert connected() == {"production"}
+    await handset.put(voip_token="ab" * 32, environment="sandbox")
+    await until(lambda: connected() == {"production", "sandbox"}, "it did not connect")
+    await bare.restart()
+    assert connected() == {"production", "sandbox"}
+    await handset.ask("DELETE", "/device")
+    await bare.restart()
+    assert connected() == {"production"}
 
 
 async def test_a_phone_that_names_an_app_which_is_not_ours_harms_itself_alone(bare: World) -> None:

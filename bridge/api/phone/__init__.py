@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 from aiohttp import web
 
@@ -17,13 +19,13 @@ __all__ = ["PhoneApi", "receipt_token"]
 
 
 class PhoneApi:
-    """What phones may ask and say."""
+    """What phones may ask and say. `on_tokens` is called when one has put its tokens."""
 
-    def __init__(self, desk: Desk, secret: bytes) -> None:
+    def __init__(self, desk: Desk, secret: bytes, on_tokens: Callable[[], None] = lambda: None) -> None:
         self._door = Door(desk, secret)
         self.streams = Streams(desk)
         rooms = (
-            Devices(desk),
+            Devices(desk, on_tokens),
             Incidents(desk),
             Receipts(desk),
             self.streams,

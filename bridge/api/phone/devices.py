@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -23,8 +24,9 @@ log = structlog.get_logger()
 class Devices:
     """The operations of enrolment and registration."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, on_tokens: Callable[[], None]) -> None:
         self._desk = desk
+        self._on_tokens = on_tokens
         self._attempts = Attempts()
 
     def operations(self) -> list[Operation]:
@@ -138,6 +140,7 @@ class Devices:
             tx.changed = True  # a step that waits for somebody to ring may go on
 
         await self._desk.store.write(job)
+        self._on_tokens()
         log.info(
             "tokens registered",
             device=asked.sender.name,
