@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.pushes import Environment, PushKind
 from bridge.store.tables import devices
+
+ENROLLED_AS: Final = "its phone enrolled as"
+"""How the trouble of a token begins that another device has now, whose name follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,22 @@ async def sync(connection: AsyncConnection, wanted: Iterable[Device], now: datet
         .where(devices.c.name.in_(gone) & devices.c.removed_at.is_(None))
         .values(removed_at=now)
     )
+    await leave_to_enrolled(connection)
     return tuple(sorted(names & enrolled))
+
+
+async def leave_to_enrolled(connection: AsyncConnection) -> None:
+    """Set aside the configuration's tokens that a phone which enrolled has now: it must not ring twice."""
+    phone = devices.alias()
+    for push in ("voip", "alert"):
+        token, trouble = f"{push}_token", f"{push}_trouble"
+        same = phone.c.enrolled & phone.c.removed_at.is_(None) & (phone.c[token] == devices.c[token])
+        name = select(phone.c.name).where(same).correlate(devices).limit(1).scalar_subquery()
+        ours = update(devices).where(devices.c.enrolled.is_(False))
+        before = devices.c[trouble].startswith(ENROLLED_AS)
+        await connection.execute(ours.where(before).values({trouble: None}))
+        now = devices.c[trouble].is_(None) & name.is_not(None)
+        await connection.execute(ours.where(now).values({trouble: literal(f"{ENROLLED_AS} ") + name}))
 
 
 def _token(push: PushKind, device: Device, now: datetime) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sqlalchemy import RowMapping, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.pushes import Environment, PushKind
-from bridge.store.devices import DOUBTFUL
+from bridge.store.devices import DOUBTFUL, ENROLLED_AS, leave_to_enrolled
 from bridge.store.tables import devices, enrolments
 from bridge.texts import NAME, one_line
 
@@ -25,7 +25,6 @@ CODE_LIFE: Final = timedelta(minutes=10)
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: nothing in it looks like something else
 _GROUPS, _GROUP = 3, 4  # 60 bits: with the listener's rate limit, nobody guesses one in ten minutes
-_ENROLLED_AS: Final = "its phone enrolled as"
 _LOOKS_LIKE: Final = str.maketrans("OIL", "011", "- ")
 
 
@@ -195,7 +194,7 @@ async def _moved(connection: AsyncConnection, name: str, push: PushKind, token: 
     """A token is one phone's: whoever had it before must not ring that phone a second time."""
     others = (devices.c.name != name) & (devices.c[f"{push}_token"] == token)
     await connection.execute(
-        update(devices).where(others).values({f"{push}_trouble": f"{_ENROLLED_AS} {name}"})
+        update(devices).where(others).values({f"{push}_trouble": f"{ENROLLED_AS} {name}"})
     )
 
 
@@ -217,6 +216,7 @@ async def revoke(connection: AsyncConnection, name: str, now: datetime) -> bool:
     gone = {"removed_at": now, "credential": None, **_no_token("voip"), **_no_token("alert")}
     enrolled = (devices.c.name == name) & devices.c.enrolled & devices.c.removed_at.is_(None)
     done = await connection.execute(update(devices).where(enrolled).values(gone))
+    await leave_to_enrolled(connection)  # what it had taken over from the configuration rings again
     return bool(done.rowcount)
 
 
@@ -254,7 +254,7 @@ def troubles(row: RowMapping, people: Collection[str]) -> tuple[str, ...]:
         trouble = row[f"{push}_trouble"]
         if trouble is None:
             continue
-        if trouble.startswith(_ENROLLED_AS):
+        if trouble.startswith(ENROLLED_AS):
             cure = "revoke this one" if enrolled else "take this one out of the configuration"
         else:
             cure = "open the app on it" if enrolled else "put its present token into the configuration"

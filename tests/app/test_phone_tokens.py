@@ -111,6 +111,23 @@ async def test_a_token_is_one_phones_whoever_had_it_before_is_set_aside(world: W
     ]
 
 
+async def test_a_token_that_the_configuration_names_later_rings_once_all_the_same(handset: Handset) -> None:
+    world = handset.world
+    world.config["devices"] = [world.device("alice") | {"name": "alices"}]
+    assert (await world.reload()).status == 200
+    shown = (await world.get("/api/v1/devices/alices")).json
+    assert shown["troubles"] == [
+        f"its {push} token is set aside (its phone enrolled as alice-iphone): take this one out of the configuration"
+        for push in ("voip", "alert")
+    ]
+    await world.webhook(world.alert())
+    assert world.rings() == [0]
+    await handset.ask("DELETE", "/device")
+    assert (await world.get("/api/v1/devices/alices")).json["troubles"] == []
+    await world.pass_(45)
+    assert world.rings() == [0, 45], "it is the configuration's alone again"
+
+
 async def test_a_token_changed_in_the_middle_of_a_ring_is_used_by_the_next_ring(handset: Handset) -> None:
     world = handset.world
     await world.webhook(world.alert())
