@@ -101,6 +101,18 @@ async def live_calls(connection: AsyncConnection, device: str, now: datetime) ->
     return tuple(call_of(row) for row in (await connection.execute(query)).mappings())
 
 
+async def awaited(connection: AsyncConnection, call: Call) -> bool:
+    """Tell whether some incident still needs the call, where `bundles.over` is None, without loading hundreds."""
+    begun_anew = (incidents.c.revision == pages.c.revision) & (incidents.c.series != pages.c.series)
+    query = (
+        select(pages.c.id)
+        .join(incidents, incidents.c.id == pages.c.incident_id)
+        .where(pages.c.call_id == call.id, incidents.c.state == "triggered", ~begun_anew)
+        .limit(1)
+    )
+    return (await connection.execute(query)).first() is not None
+
+
 async def series_of(connection: AsyncConnection, call_id: str) -> dict[str, int]:
     """Say of each incident that a call carries in which series it rang."""
     query = select(pages.c.incident_id, pages.c.series).where(pages.c.call_id == call_id)

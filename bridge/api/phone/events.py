@@ -8,6 +8,7 @@ Format: WHATWG HTML, section 9.2 "Server-sent events".
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -37,8 +38,11 @@ _KEEP_ALIVE: Final = 15.0
 _BATCH: Final = 100
 _STREAMS: Final = 1000
 _STREAMS_OF_ONE: Final = 4
-_LOOKS: Final = 200
-"""Looks into the ledger in a second, of all streams together: a storm must not take the sender's time."""
+_SHARE: Final = 3
+"""All streams together rest this many times as long as they look into the ledger: a storm is the sender's."""
+
+_REST: Final = 3.0
+"""Seconds that a stream rests at most."""
 
 _WRITE: Final = 10.0
 """Seconds that a phone may take to read what was written."""
@@ -141,7 +145,9 @@ class Streams:
         yield f": welcome\nretry: 1000\nid: {last}\n\n"
         while not self._closing.is_set():
             woken.clear()
+            began = time.monotonic()
             found = await self._desk.store.read(partial(self._look, device=device, last=last))
+            rest = min((time.monotonic() - began) * len(self._open) * _SHARE, _REST)
             if found is None:
                 return
             for shape in found.over:
@@ -151,7 +157,7 @@ class Streams:
             for number, text in found.news:
                 last = number
                 yield text
-            await _set_within(self._closing, len(self._open) / _LOOKS)
+            await _set_within(self._closing, rest)
             if len(found.news) < _BATCH and not await _set_within(woken, _KEEP_ALIVE):
                 yield ": still here\n\n"
 
@@ -166,6 +172,8 @@ class Streams:
 async def _over(connection: AsyncConnection, device: Enrolled, now: datetime) -> list[shapes.CallOver]:
     found = []
     for call in await owned.live_calls(connection, device.name, now):
+        if await owned.awaited(connection, call):
+            continue
         ids = [incident for incident, _ in call.carries]
         known = {one.id: one for one in await load_incidents(connection, ids)}
         end = bundles.over(call, known, await owned.series_of(connection, call.id))
