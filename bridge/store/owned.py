@@ -102,7 +102,7 @@ async def live_calls(connection: AsyncConnection, device: str, now: datetime) ->
 
 
 async def awaited(connection: AsyncConnection, call: Call) -> bool:
-    """Tell whether some incident still needs the call, where `bundles.over` is None, without loading hundreds."""
+    """Tell whether some incident still needs the call, where `bundles.over` is None: loads no alerts."""
     begun_anew = (incidents.c.revision == pages.c.revision) & (incidents.c.series != pages.c.series)
     query = (
         select(pages.c.id)
