@@ -20,6 +20,7 @@ from bridge import keeper
 from bridge.api.answers import errors
 from bridge.api.devices import Devices
 from bridge.api.management import Management
+from bridge.api.oncall import OnCallApi
 from bridge.api.operations import Operations
 from bridge.api.phone import PhoneApi, receipt_token
 from bridge.api.webhook import Webhook
@@ -172,7 +173,8 @@ class Bridge:
         self.metrics.web_reload_ok.set(1)
         operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
         devices = Devices(self.desk, lambda: self.options.phone_external_url or self.bound.phone)
-        rooms = (Webhook(self.desk), operations, Management(self.desk), devices)
+        on_call = OnCallApi(self.desk, self.feeds)
+        rooms = (Webhook(self.desk), operations, Management(self.desk), devices, on_call)
         app.add_routes([route for room in rooms for route in room.routes()])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN)
         await runner.setup()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bridge.oncall import Roster
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
+_YEARS: Final = (2000, 2200)
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 _OUTPUT: Final = click.option("-o", "--output", type=click.Choice(["simple", "json"]), default="simple")
 
@@ -42,6 +43,11 @@ class _Commands(click.Group):
             "bridge.manage",
             "incidents",
             "Look at the incidents of a running bridge, and acknowledge them.",
+        ),
+        "oncall": (
+            "bridge.onduty",
+            "oncall",
+            "See who is on call, and put somebody else on call for a time.",
         ),
         "simulator": (
             "bridge.simulator.command",
@@ -224,7 +230,7 @@ def _instant(text: str | None) -> datetime:
     if text is None:
         return datetime.now(UTC)
     found = timestamp(text)
-    if found is None:
+    if found is None or not _YEARS[0] <= found.year <= _YEARS[1]:
         raise click.BadParameter(f"{text!r} is not RFC 3339, such as 2026-01-31T03:00:00Z", param_hint="--at")
     return found
 

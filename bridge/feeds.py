@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +25,9 @@ from bridge import calendars
 from bridge.calendars import Agenda, CalendarError
 from bridge.clock import Clock
 from bridge.config import Feed, Settings
-from bridge.config.rota import AHEAD
 from bridge.config.values import MAX_FILE, read_file
 from bridge.desk import Desk
+from bridge.schedules import AHEAD
 from bridge.store import Overloaded, recall, remember
 from bridge.telemetry import Metrics
 
@@ -103,7 +104,7 @@ class Feeds:
         found: dict[str, Agenda] = {}
         for name, one in kept.items():
             if settings.schedules[name].calendar is None and one.reading is not None:
-                with suppress(CalendarError):  # an older version of the bridge could read it
+                with suppress(FeedError):  # an older version of the bridge could read it
                     found[name] = await self._understand(name, one, one.reading.text, settings)
         self.kept = kept
         self._wake.set()
@@ -135,6 +136,18 @@ class Feeds:
         for name, kept in self.kept.items():
             self._metrics.stale.labels(name).set(kept.stale(self._clock.now()))
 
+    def status(self, name: str) -> dict[str, Any] | None:
+        """Say how it stands with a schedule's calendar; None where it goes by none."""
+        kept = self.kept.get(name)
+        if kept is None:
+            return None
+        return {
+            "read_at": kept.reading and kept.reading.read_at,
+            "stale_seconds": round(kept.stale(self._clock.now())),
+            "problem": kept.problem,
+            "doubts": kept.doubts,
+        }
+
     async def _refresh(self, name: str, kept: Kept) -> None:
         """Read one calendar again. Raises nothing."""
         kept.due = self._clock.now() + kept.feed.refresh
@@ -142,8 +155,6 @@ class Feeds:
             await self._take(name, kept, await self._read(kept))
         except FeedError as error:
             kept.problem = str(error)
-        except CalendarError as error:
-            kept.problem = f"it {error}"
         except Exception as error:
             kept.problem = f"the bridge failed: {type(error).__name__}"
             log.exception("a calendar was not taken in", schedule=name)
@@ -152,17 +163,15 @@ class Feeds:
             log.warning("calendar not read", schedule=name, problem=kept.problem, stale_seconds=seconds)
 
     async def _read(self, kept: Kept) -> Reading:
-        feed, now = kept.feed, self._clock.now
-        if feed.file is not None:
-            return Reading(_source(feed), now(), text=await asyncio.to_thread(_file, feed.file))
-        known = kept.reading or Reading(_source(feed), now())
-        fetched = await fetch(self._session, feed.url.reveal() if feed.url else "", known.validators)
+        source, now = _source(kept.feed), self._clock.now
+        known = kept.reading or Reading(source, now())
+        fetched = await get(self._session, kept.feed, known.validators)
         if fetched is None:
             return msgspec.structs.replace(known, read_at=now())
-        return Reading(_source(feed), now(), *fetched)
+        return Reading(source, now(), *fetched)
 
     async def _take(self, name: str, kept: Kept, reading: Reading) -> None:
-        """Let what was read count from now on. Raises CalendarError where it is none."""
+        """Let what was read count from now on. Raises FeedError where it is no calendar."""
         async with self._lock:
             if self.kept.get(name) is not kept:  # a reload has taken another calendar for this schedule
                 return
@@ -183,7 +192,7 @@ class Feeds:
 
         def work() -> tuple[Agenda, tuple[str, ...]]:
             same = before and (before.text, before.zone, before.people) == (text, zone, people)
-            agenda = before if before and same else calendars.read(text, zone, people)
+            agenda = before if before and same else parse(text, zone, people)
             return agenda, agenda.doubts(now, now + AHEAD)
 
         kept.agenda, kept.doubts = done = await asyncio.to_thread(work)
@@ -215,18 +224,32 @@ def _source(feed: Feed) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _file(path: Path) -> str:
+def _file(path: Path | None) -> str:
     try:
-        return read_file(str(path), path.parent)
+        return read_file(str(path), Path())
     except ValueError as error:
         raise FeedError(str(error)) from None
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, known: Validators) -> tuple[Validators, str] | None:
-    """GET a calendar, at most 1 MiB within 20 s; None: it is still the one that `known` tells of.
+def parse(text: str, zone: tzinfo | None, people: Mapping[str, str]) -> Agenda:
+    """Read a text, as calendars.read does. Raises FeedError."""
+    try:
+        return calendars.read(text, zone, people)
+    except CalendarError as error:
+        raise FeedError(f"it {error}") from None
 
-    Raises FeedError.
-    """
+
+async def get(session: aiohttp.ClientSession, feed: Feed, known: Validators) -> tuple[Validators, str] | None:
+    """Get a calendar's text; None: it is still the one that `known` tells of. Raises FeedError."""
+    if feed.url is not None:
+        return await _fetch(session, feed.url.reveal(), known)
+    return Validators(), await asyncio.to_thread(_file, feed.file)
+
+
+async def _fetch(
+    session: aiohttp.ClientSession, url: str, known: Validators
+) -> tuple[Validators, str] | None:
+    """GET a calendar, at most 1 MiB within 20 s, as `get`."""
     headers = {"Accept": "text/calendar", **known.headers()}
     options: dict[str, Any] = {"headers": headers, "timeout": _TIMEOUT, "max_redirects": _REDIRECTS}
     try:

@@ -148,3 +148,45 @@ def _time(text: str, unit: str = "seconds") -> str:
 def text(value: str) -> str:
     """Show a text from outside: one line of at most 1,000 bytes, in which nothing moves a cursor."""
     return one_line(value, _LONGEST)
+
+
+def on_call(found: Mapping[str, Any]) -> Iterator[str]:
+    """Show who is on call by each schedule, who follows, and what is wrong with it."""
+    for one in found["schedules"]:
+        yield f"{text(one['schedule'])} ({text(one['time_zone'])})"
+        until = f", until {_local(one['until'])}" if one["until"] else ""
+        yield f"  {_people(one)} ({text(one['why'])}){until}"
+        if one["next"]:
+            yield f"  then {_people(one['next'])}, until {_local(one['next']['until'])}"
+        yield from (f"  GAP: nobody from {_span(gap)}" for gap in one["gaps"])
+        yield from (f"  {override(each)}, by {text(each['by'])}" for each in one["overrides"])
+        yield from _calendar(one["calendar"] or {"problem": None, "doubts": ()})
+    if not found["schedules"]:
+        yield "no schedules"
+
+
+def override(one: Mapping[str, Any]) -> str:
+    """Show an override in a line."""
+    number = "override" if one["id"] is None else f"override {one['id']}"
+    return f"{number}: {text(one['person'])} from {_span(one)}"
+
+
+def _calendar(one: Mapping[str, Any]) -> Iterator[str]:
+    if one["problem"]:
+        last = f"was last read at {_time(one['read_at'])}" if one["read_at"] else "was never read"
+        yield f"  STALE: its calendar {last}: {text(one['problem'])}"
+    yield from (f"  DOUBT: {text(doubt)}" for doubt in one["doubts"])
+
+
+def _people(one: Mapping[str, Any]) -> str:
+    return ", ".join(map(text, one["people"])) or "nobody"
+
+
+def _span(one: Mapping[str, Any]) -> str:
+    return f"{_local(one['from'])} to {_local(one['to'])}"
+
+
+def _local(instant: str) -> str:
+    """Show a time as the schedule's people read it, with its offset: the clocks may be changed in between."""
+    at = datetime.fromisoformat(instant)
+    return f"{at:%a %Y-%m-%d %H:%M} {at.isoformat()[-6:]}"

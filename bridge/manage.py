@@ -34,21 +34,23 @@ _TOKEN: Final = click.option(
 _OUTPUT: Final = click.option("-o", "--output", type=click.Choice(["simple", "json"]), default="simple")
 
 
-def _asking(command: Callable[..., None]) -> Callable[..., None]:
+def asking(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command its options; it gets `bridge_url`, `token_file` and `output`."""
     return _URL(_TOKEN(_OUTPUT(command)))
 
 
-def _ask(
+def ask(
     bridge_url: str, token_file: Path | None, method: str, path: str, query: Mapping[str, str] | None = None
 ) -> Any:
+    """Ask the bridge; `path` is quoted already. An error ends the command, with its words."""
     try:
         return asyncio.run(Client(bridge_url, token_file).ask(method, path, query or {}))
     except ClientError as error:
         raise click.ClickException(str(error)) from None
 
 
-def _show(found: Any, output: str, lines: Callable[[Any], Iterable[str]]) -> None:
+def say(found: Any, output: str, lines: Callable[[Any], Iterable[str]]) -> None:
+    """Print what the bridge answered: as JSON, or as `lines` for a person."""
     if output == "json":
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
@@ -69,32 +71,32 @@ def incidents() -> None:
 
 
 @incidents.command("list")
-@_asking
+@asking
 @click.option("--all", "closed", is_flag=True, help="The closed ones too.")
 def incidents_list(bridge_url: str, token_file: Path | None, output: str, *, closed: bool) -> None:
     """List the open incidents, newest first, at most 1,000."""
     query = {"all": "true" if closed else "false", "limit": "1000"}
-    found = _ask(bridge_url, token_file, "GET", "/api/v1/incidents", query)
-    _show(found, output, lambda found: listings.incidents(found, closed=closed))
+    found = ask(bridge_url, token_file, "GET", "/api/v1/incidents", query)
+    say(found, output, lambda found: listings.incidents(found, closed=closed))
 
 
 @incidents.command("show")
-@_asking
+@asking
 @click.argument("incident")
 def incidents_show(bridge_url: str, token_file: Path | None, output: str, incident: str) -> None:
     """Tell one incident's whole story: its alerts, pages, calls and timeline."""
-    _show(_ask(bridge_url, token_file, "GET", _incident(incident)), output, listings.story)
+    say(ask(bridge_url, token_file, "GET", _incident(incident)), output, listings.story)
 
 
 @incidents.command("ack")
-@_asking
+@asking
 @click.option("--by", default="", help="Who has it, where the bridge does not ask for credentials.")
 @click.argument("incident")
 def incidents_ack(bridge_url: str, token_file: Path | None, output: str, by: str, incident: str) -> None:
     """Acknowledge an incident: every phone stops ringing for it."""
     query = {"by": by} if by else {}
-    found = _ask(bridge_url, token_file, "POST", f"{_incident(incident)}/acknowledge", query)
-    _show(found, output, lambda found: [listings.line(found)])
+    found = ask(bridge_url, token_file, "POST", f"{_incident(incident)}/acknowledge", query)
+    say(found, output, lambda found: [listings.line(found)])
 
 
 @click.group()
@@ -103,7 +105,7 @@ def devices() -> None:
 
 
 @devices.command("enroll")
-@_asking
+@asking
 @click.option("--device", help="What the phone is to be called; without it the phone chooses.")
 @click.argument("owner")
 def devices_enroll(
@@ -111,31 +113,31 @@ def devices_enroll(
 ) -> None:
     """Make a one-time code for a phone of OWNER, as a QR code for its app to scan."""
     query = {"owner": owner} | ({} if device is None else {"device": device})
-    found = _ask(bridge_url, token_file, "POST", "/api/v1/enrolments", query)
-    _show(found, output, listings.enrolment)
+    found = ask(bridge_url, token_file, "POST", "/api/v1/enrolments", query)
+    say(found, output, listings.enrolment)
     for caution in listings.cautions(found["url"]):
         click.echo(f"WARNING: {caution}", err=True)
 
 
 @devices.command("list")
-@_asking
+@asking
 def devices_list(bridge_url: str, token_file: Path | None, output: str) -> None:
     """List the phones: whose they are, and whether they would ring tonight."""
-    _show(_ask(bridge_url, token_file, "GET", "/api/v1/devices"), output, listings.devices)
+    say(ask(bridge_url, token_file, "GET", "/api/v1/devices"), output, listings.devices)
 
 
 @devices.command("show")
-@_asking
+@asking
 @click.argument("device")
 def devices_show(bridge_url: str, token_file: Path | None, output: str, device: str) -> None:
     """Tell all that is known of one phone, and what to do about its troubles."""
-    _show(_ask(bridge_url, token_file, "GET", _device(device)), output, listings.device)
+    say(ask(bridge_url, token_file, "GET", _device(device)), output, listings.device)
 
 
 @devices.command("revoke")
-@_asking
+@asking
 @click.argument("device")
 def devices_revoke(bridge_url: str, token_file: Path | None, output: str, device: str) -> None:
     """Let an enrolled phone go: its credential and its tokens are worth nothing any more."""
-    found = _ask(bridge_url, token_file, "DELETE", _device(device))
-    _show(found, output, lambda found: [f"{listings.text(found['revoked'])} is revoked, and rings no more"])
+    found = ask(bridge_url, token_file, "DELETE", _device(device))
+    say(found, output, lambda found: [f"{listings.text(found['revoked'])} is revoked, and rings no more"])

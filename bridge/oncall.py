@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
 
 from bridge.policy import Receiver
 from bridge.pushes import PushKind
-from bridge.schedules import Duty, Override, Schedule
+from bridge.schedules import AHEAD, Duty, Override, Schedule, gaps
 from bridge.zones import local
 
 
@@ -155,7 +156,36 @@ def duty(schedule: Schedule, now: datetime) -> str:
     """Tell people who carries the phone by a schedule at `now`, why, and until when."""
     found, coming = schedule.duty(now), schedule.coming(now)
     until = f", until {local(coming.start, schedule.zone)}" if coming else ""
-    return f"{schedule.name}: {', '.join(found.people) or 'nobody'}, by {found.why}{until}"
+    return f"{schedule.name}: {', '.join(found.people) or 'nobody'} ({found.why}){until}"
+
+
+def outlook(schedule: Schedule, now: datetime) -> dict[str, Any]:
+    """Give for JSON what `duty` tells, who follows, the gaps of the coming weeks, and overrides not over."""
+    zone, found, coming = schedule.zone, schedule.duty(now), schedule.coming(now)
+    return {
+        "schedule": schedule.name,
+        "time_zone": "Local" if zone is None else str(zone),
+        "people": found.people,
+        "why": found.why,
+        "until": None if coming is None else coming.start.astimezone(zone),
+        "next": None if coming is None else {"people": coming.people, "until": coming.end.astimezone(zone)},
+        "gaps": [
+            {"from": gap.start.astimezone(zone), "to": gap.end.astimezone(zone)}
+            for gap in gaps(schedule, now, now + AHEAD)
+        ],
+        "overrides": [told(one, zone) for one in schedule.overrides if one.end > now],
+    }
+
+
+def told(override: Override, zone: tzinfo | None) -> dict[str, Any]:
+    """Give an override for JSON, in local times."""
+    return {
+        "id": override.id,
+        "person": override.person,
+        "from": override.start.astimezone(zone),
+        "to": override.end.astimezone(zone),
+        "by": override.by or "the configuration",
+    }
 
 
 def _tell(phone: Phone, push: PushKind) -> str:

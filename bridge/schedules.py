@@ -16,6 +16,9 @@ from typing import Final, Protocol
 from bridge.timeintervals import TimeInterval
 from bridge.zones import next_change
 
+AHEAD: Final = timedelta(weeks=4)
+"""How far ahead gaps are looked for."""
+
 HORIZON: Final = timedelta(days=400)
 """How far ahead the next change is looked for."""
 
@@ -62,12 +65,16 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Somebody else, from `start` to `end` (aware; the end is excluded). `by` wrote it, "" = the file."""
+    """Somebody else, from `start` to `end` (aware; the end is excluded).
+
+    `by` wrote it, "" = the configuration; `id` is that of one written at run time.
+    """
 
     person: str
     start: datetime
     end: datetime
     by: str = ""
+    id: int | None = None
 
     def holds(self, now: datetime) -> bool:
         """Tell whether it holds at an instant."""

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from builders import NOW, at, phone, receiver, step
 
-from bridge.oncall import DeviceGroup, OnCall, Phone, describe, receivers_of
+from bridge.oncall import DeviceGroup, OnCall, Phone, describe, outlook, receivers_of, told
 from bridge.schedules import Layer, Override, Schedule
 
 PHONES = (phone("alice-iphone"), phone("bob-iphone"), phone("alice-ipad", voip=False, trouble="no token"))
@@ -170,15 +170,40 @@ def test_people_are_told_who_is_on_call_and_why_and_who_stands_in_for_a_gap() ->
     policy = receiver(step("g"), step("h"), otherwise=("backup",))
     assert list(describe(policy, on_call(*groups), NOW)) == [
         "step 1 (voip, every 45s, 4 times; then on after 5m)",
-        "  schedule primary: alice, by layer 1, until Mon 2026-11-30 09:00 CET",
+        "  schedule primary: alice (layer 1), until Mon 2026-11-30 09:00 CET",
         "  alice-iphone of alice: rings",
         "  alice-ipad of alice: cannot ring: no token",
         "step 2 (voip, every 45s, 4 times; then on after 5m)",
-        "  schedule empty: nobody, by a gap",
-        "  schedule primary: alice, by layer 1, until Mon 2026-11-30 09:00 CET",
+        "  schedule empty: nobody (a gap)",
+        "  schedule primary: alice (layer 1), until Mon 2026-11-30 09:00 CET",
         "  alice-iphone of alice: rings",
         "  alice-ipad of alice: cannot ring: no token",
         "  nobody is on call by empty",
         "  otherwise backup",
         "    bob-iphone of bob: rings",
     ]
+
+
+def test_an_outlook_tells_what_follows_in_local_times() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    over, later = Override("bob", at(-60), at(0)), Override("bob", at(3600), at(7200), "carol", 3)
+    found = outlook(Schedule("primary", berlin, (WEEKLY,), (over, later)), NOW)
+    assert {key: found[key] for key in ("schedule", "time_zone", "people", "why", "gaps")} == {
+        "schedule": "primary",
+        "time_zone": "Europe/Berlin",
+        "people": ("alice",),
+        "why": "layer 1",
+        "gaps": [],
+    }
+    assert found["until"].isoformat() == "2026-11-25T04:00:00+01:00"
+    assert found["next"] == {"people": ("bob",), "until": at(7200)}
+    assert found["overrides"] == [
+        {"id": 3, "person": "bob", "from": at(3600), "to": at(7200), "by": "carol"}
+    ], "what is over is not told"
+
+
+def test_an_outlook_of_nobody_is_a_gap_without_end() -> None:
+    found = outlook(Schedule("empty", None), NOW)
+    assert (found["time_zone"], found["people"], found["until"], found["next"]) == ("Local", (), None, None)
+    assert found["gaps"] == [{"from": NOW, "to": NOW + timedelta(weeks=4)}]
+    assert told(Override("bob", at(0), at(1)), None)["by"] == "the configuration"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from bridge import calendars, schedules
@@ -11,11 +11,8 @@ from bridge.config.model import Model
 from bridge.config.problems import Path, quote
 from bridge.config.settings import Settings
 from bridge.config.tree import Tree
-from bridge.schedules import Schedule, Shift
+from bridge.schedules import AHEAD, Schedule, Shift
 from bridge.zones import local
-
-AHEAD: Final = timedelta(weeks=4)
-"""How far ahead gaps are looked for."""
 
 _SHOWN: Final = 5
 _ICAL: Final = ("ical_file", "ical_url", "ical_url_file")

@@ -41,6 +41,6 @@ async def by_schedule(connection: AsyncConnection, now: datetime) -> dict[str, t
     """Give those that are not over to their schedules, in the order in which they were written."""
     found: dict[str, tuple[Override, ...]] = {}
     for row in await listed(connection, now):
-        one = Override(row["person"], row["start_at"], row["end_at"], row["written_by"])
+        one = Override(row["person"], row["start_at"], row["end_at"], row["written_by"], row["id"])
         found[row["schedule"]] = (*found.get(row["schedule"], ()), one)
     return found

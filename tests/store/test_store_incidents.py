@@ -351,7 +351,8 @@ async def test_a_decision_is_told_of_the_overrides_that_are_not_over_in_the_orde
     await store.update(Scope(), see)
     clock.move(60)
     await store.update(Scope(), see)
-    assert told == [{"primary": (first, second), "backup": (first,)}, {"primary": (second,)}]
+    one, two, three = replace(first, id=1), replace(second, id=2), replace(first, id=3)
+    assert told == [{"primary": (one, two), "backup": (three,)}, {"primary": (two,)}]
 
 
 async def test_an_overrides_id_is_never_given_again(store: Store) -> None:
