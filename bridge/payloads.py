@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -18,7 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from bridge.digest import CALLER_NAME, REASON, RECEIVER, VARIABLES, Case, Digest, digest
 from bridge.incidents import Episode, Incident, Page
 from bridge.policy import InterruptionLevel
-from bridge.texts import number, one_line
+from bridge.texts import number, one_line, rfc3339
 
 VERSION: Final = 1
 VOIP_LIMIT: Final = 5120
@@ -132,7 +132,7 @@ class Renderer:
         return line
 
     def _call(self, shown: Shown) -> dict[str, str]:
-        call = {"id": shown.id, "uuid": shown.uuid, "expires_at": _time(shown.expires_at)}
+        call = {"id": shown.id, "uuid": shown.uuid, "expires_at": rfc3339(shown.expires_at)}
         if shown.receipt_url is None:
             return call
         receipt = {"receipt_url": shown.receipt_url}
@@ -212,11 +212,6 @@ def _fit(payload: dict[str, Any], entries: Iterator[dict[str, Any]], limit: int)
     return orjson.dumps(payload | {"incidents": kept} | omitted)
 
 
-def _time(at: datetime) -> str:
-    """Write RFC 3339 in UTC, always with milliseconds, so that a phone needs one format alone."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def outgoing_webhook(incident: Incident, page: Page, now: datetime) -> bytes:
     """Write the JSON for an outgoing webhook, version "1": all firing alerts, however large.
 
@@ -227,12 +222,12 @@ def outgoing_webhook(incident: Incident, page: Page, now: datetime) -> bytes:
         {
             "version": "1",
             "event": f"incident.{incident.state}",
-            "sent_at": _time(now),
+            "sent_at": rfc3339(now),
             "page_id": page.id,
             "incident_id": incident.id,
             "revision": incident.revision,
             "state": str(incident.state),
-            "opened_at": _time(incident.opened_at),
+            "opened_at": rfc3339(incident.opened_at),
             "receiver": incident.slot.receiver,
             "source": incident.slot.source,
             "group": dict(incident.slot.group),
@@ -253,6 +248,6 @@ def _alert(episode: Episode) -> dict[str, Any]:
         "labels": dict(episode.labels),
         "annotations": dict(episode.annotations),
         "generator_url": episode.generator_url,
-        "starts_at": _time(episode.starts_at),
+        "starts_at": rfc3339(episode.starts_at),
     }
     return alert | {"repaired": list(episode.repairs)} if episode.repairs else alert

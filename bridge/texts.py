@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 from unicodedata import category
@@ -72,3 +73,8 @@ def some(names: Iterable[str], most: int, limit: int) -> str:
 def number(count: int, noun: str) -> str:
     """Count things: 1 alert, 2 alerts."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def rfc3339(at: datetime) -> str:
+    """Write RFC 3339 in UTC, always with milliseconds, so that a phone needs one format alone."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

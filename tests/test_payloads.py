@@ -96,6 +96,10 @@ def tables(section: str) -> list[set[str]]:
 
 def test_every_json_example_of_the_document_is_named_and_parses() -> None:
     assert [kind for kind, _ in EXAMPLES] == [
+        "enrol",
+        "enrolled",
+        "tokens",
+        "device",
         "voip",
         "voip",
         "alert",
@@ -103,6 +107,8 @@ def test_every_json_example_of_the_document_is_named_and_parses() -> None:
         "acknowledged",
         "receipt",
         "answer",
+        "incidents",
+        "act",
     ]
     assert DOCUMENT.count("```json") == len(EXAMPLES)
 

@@ -155,7 +155,7 @@ async def test_a_person_enrols_a_virtual_phone_with_what_the_qr_code_says(stage:
     await stage.webhook(stage.alert())
     name = (await stage.incident())["id"]
     status, incident = await control(stage, f"alice/incidents/{name}/silence", {"seconds": 60})
-    assert (status, incident["silenced_until"]) == (200, "2026-11-25T02:01:00Z")
+    assert (status, incident["silenced_until"]) == (200, "2026-11-25T02:01:00.000Z")
     before = phone["voip_token"]
     status, phone = await control(stage, "alice/rotate", {})
     assert (status, phone["voip_token"] == before) == (200, False)

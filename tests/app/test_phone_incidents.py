@@ -131,7 +131,7 @@ async def test_an_incident_is_shown_with_its_alerts_links_and_timeline(alice: Ha
         "status": "firing",
         "labels": firing["labels"],
         "annotations": firing["annotations"],
-        "starts_at": "2026-11-25T01:59:00Z",
+        "starts_at": "2026-11-25T01:59:00.000Z",
         "ended_at": None,
         "generator_url": "http://prom.example/graph",
         "runbook_url": "https://runbooks.example.com/disk",
@@ -152,8 +152,8 @@ async def test_an_incident_is_shown_with_its_alerts_links_and_timeline(alice: Ha
         "alerts_total": 2,
         "truncated_alerts": 3,
         "step": 1,
-        "next_ring_at": "2026-11-25T02:00:45Z",
-        "opened_at": "2026-11-25T02:00:00Z",
+        "next_ring_at": "2026-11-25T02:00:45.000Z",
+        "opened_at": "2026-11-25T02:00:00.000Z",
         "acknowledged_by": None,
         "resolution": None,
         "external_url": "http://am.example:9093",
@@ -176,7 +176,7 @@ async def test_firing_alerts_come_first_and_an_ended_one_says_when(alice: Handse
         ("i2", "firing"),
         ("i1", "resolved"),
     ]
-    assert one["alerts"][1]["ended_at"] == "2026-11-25T02:00:30Z"
+    assert one["alerts"][1]["ended_at"] == "2026-11-25T02:00:30.000Z"
     assert (one["alerts_firing"], one["alerts_total"]) == (1, 2)
 
 
@@ -296,7 +296,7 @@ async def test_silenced_it_rings_when_the_time_is_over_if_it_still_fires(alice: 
     await world.webhook(world.alert("A"), world.alert("B"))
     for one in (await alice.get("/incidents")).json["incidents"]:
         done = await alice.act(one["id"], "silence", seconds=600)
-        assert done.json["silenced_until"] == done.json["next_ring_at"] == "2026-11-25T02:10:00Z"
+        assert done.json["silenced_until"] == done.json["next_ring_at"] == "2026-11-25T02:10:00.000Z"
     await world.pass_(300)
     await world.webhook(world.alert("A", resolved=True), world.alert("B", instance="news"))
     await world.pass_(299)

@@ -187,7 +187,7 @@ async def test_tokens_rotate_and_the_device_stays(handset: Handset) -> None:
     before = (await handset.get("/device")).json
     await handset.world.pass_(60)
     after = (await handset.put(voip_token="ab" * 32, alert_token="cd" * 32)).json
-    assert after == before | {"heard_at": "2026-11-25T02:01:00Z"}
+    assert after == before | {"heard_at": "2026-11-25T02:01:00.000Z"}
 
 
 async def test_a_phone_says_of_which_app_and_environment_its_tokens_are(stage: World) -> None:

@@ -24,6 +24,7 @@ from bridge.store.actions import Once
 from bridge.store.enrolment import Enrolled
 from bridge.store.owned import View
 from bridge.store.tx import load_incidents
+from bridge.texts import rfc3339
 
 _MOST: Final = 100
 _CHOICES: Final = (
@@ -143,8 +144,8 @@ class Incidents:
                 id=call.id,
                 uuid=call.uuid,
                 state=await calls.state(connection, name),
-                created_at=call.created_at,
-                expires_at=call.expires_at,
+                created_at=rfc3339(call.created_at),
+                expires_at=rfc3339(call.expires_at),
                 incidents=tuple(telling.story(case.incident, lines[case.id]) for case in digest(found).cases),
             )
 

@@ -1,11 +1,10 @@
 """What travels between a phone and the bridge: the bodies of `/api/v1`, from which its OpenAPI is made.
 
-Times are RFC 3339 in UTC. A field that may be absent in a request has a default here.
+Times are RFC 3339 in UTC with milliseconds. A field that may be absent in a request has a default here.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
@@ -26,6 +25,7 @@ Token: TypeAlias = Annotated[
     str,
     Meta(min_length=64, max_length=200, pattern="^([0-9A-Fa-f]{2})+$", description="A push token, in hex."),
 ]
+Time: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Version: TypeAlias = Annotated[str, Meta(max_length=64)]
 BundleId: TypeAlias = Annotated[
     str, Meta(max_length=155, pattern="^[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+$", examples=["com.example.oncall"])
@@ -113,8 +113,8 @@ class Device(Struct):
     has_alert_token: bool
     app_version: str | None
     os_version: str | None
-    enrolled_at: datetime | None
-    heard_at: datetime | None
+    enrolled_at: Time | None
+    heard_at: Time | None
     troubles: tuple[str, ...]
     would_ring: bool
 
@@ -134,8 +134,8 @@ class Alert(Struct):
     status: Literal["firing", "resolved", "expired"]
     labels: dict[str, str]
     annotations: dict[str, str]
-    starts_at: datetime
-    ended_at: datetime | None
+    starts_at: Time
+    ended_at: Time | None
     generator_url: str
     runbook_url: str
     repairs: tuple[str, ...]
@@ -145,7 +145,7 @@ class Event(Struct):
     """One line of a timeline."""
 
     id: int
-    at: datetime
+    at: Time
     kind: str
     text: str
 
@@ -166,15 +166,15 @@ class Incident(Struct):
     alerts_total: int
     truncated_alerts: int
     step: int
-    next_ring_at: datetime | None
-    opened_at: datetime
-    acknowledged_at: datetime | None
+    next_ring_at: Time | None
+    opened_at: Time
+    acknowledged_at: Time | None
     acknowledged_by: str | None
-    acknowledged_until: datetime | None
-    silenced_until: datetime | None
-    resolved_at: datetime | None
+    acknowledged_until: Time | None
+    silenced_until: Time | None
+    resolved_at: Time | None
     resolution: str | None
-    unanswered_at: datetime | None
+    unanswered_at: Time | None
     external_url: str
 
 
@@ -198,8 +198,8 @@ class Call(Struct):
     id: str
     uuid: str
     state: str
-    created_at: datetime
-    expires_at: datetime
+    created_at: Time
+    expires_at: Time
     incidents: tuple[Story, ...]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -11,6 +12,12 @@ from bridge import incidents
 from bridge.api.phone import shapes
 from bridge.digest import digest
 from bridge.store.enrolment import doubtful, troubles, usable
+from bridge.texts import rfc3339
+
+
+def time(at: datetime | None) -> str | None:
+    """Show a time that may not have come."""
+    return None if at is None else rfc3339(at)
 
 
 def device(row: RowMapping, people: Collection[str]) -> shapes.Device:
@@ -25,8 +32,8 @@ def device(row: RowMapping, people: Collection[str]) -> shapes.Device:
         has_alert_token=row["alert_token"] is not None,
         app_version=row["app_version"],
         os_version=row["os_version"],
-        enrolled_at=row["enrolled_at"],
-        heard_at=row["heard_at"],
+        enrolled_at=time(row["enrolled_at"]),
+        heard_at=time(row["heard_at"]),
         troubles=troubles(row, people),
         would_ring=usable(row, "voip") and not doubtful(row) and row["owner"] in people,
     )
@@ -46,7 +53,7 @@ def story(known: incidents.Incident, timeline: Iterable[RowMapping]) -> shapes.S
 
 def event(row: RowMapping) -> shapes.Event:
     """Show a line of a timeline."""
-    return shapes.Event(row["id"], row["at"], row["kind"], row["text"])
+    return shapes.Event(row["id"], rfc3339(row["at"]), row["kind"], row["text"])
 
 
 def _facts(known: incidents.Incident) -> dict[str, Any]:
@@ -65,15 +72,15 @@ def _facts(known: incidents.Incident) -> dict[str, Any]:
         "alerts_total": len(known.alerts),
         "truncated_alerts": known.truncated_alerts,
         "step": known.step,
-        "next_ring_at": known.due_at,
-        "opened_at": known.opened_at,
-        "acknowledged_at": known.acknowledged_at,
+        "next_ring_at": time(known.due_at),
+        "opened_at": rfc3339(known.opened_at),
+        "acknowledged_at": time(known.acknowledged_at),
         "acknowledged_by": known.acknowledged_by,
-        "acknowledged_until": known.acknowledged_until,
-        "silenced_until": known.silenced_until,
-        "resolved_at": known.resolved_at,
+        "acknowledged_until": time(known.acknowledged_until),
+        "silenced_until": time(known.silenced_until),
+        "resolved_at": time(known.resolved_at),
         "resolution": known.resolution,
-        "unanswered_at": known.unanswered_at,
+        "unanswered_at": time(known.unanswered_at),
         "external_url": known.external_url,
     }
 
@@ -84,8 +91,8 @@ def _alert(known: incidents.Episode) -> shapes.Alert:
         status=known.status,
         labels=dict(known.labels),
         annotations=dict(known.annotations),
-        starts_at=known.starts_at,
-        ended_at=known.ended_at,
+        starts_at=rfc3339(known.starts_at),
+        ended_at=time(known.ended_at),
         generator_url=known.generator_url,
         runbook_url=_runbook(known.annotations),
         repairs=known.repairs,
