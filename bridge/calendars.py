@@ -146,12 +146,13 @@ def read(text: str, zone: tzinfo | None, people: Mapping[str, str]) -> Agenda:
         raise CalendarError(f"holds more than {MAX_EVENTS} events; give a calendar of the shifts alone")
     by_uid: dict[str, list[Any]] = {}
     for number, event in enumerate(events):
-        by_uid.setdefault(str(event.get("UID", number)), []).append(event)
+        by_uid.setdefault(str(event.get("UID", f"\0{number}")), []).append(event)
     series, problems = [], []
     for group in by_uid.values():
         title = _title(group[0])
-        odd = [text for event in group for text in _odd(event)]
+        odd: list[str] = []
         try:
+            odd += (text for event in group for text in _odd(event))
             series.append((title, _query(calendar, group)))
         except Exception as error:  # noqa: BLE001 - as in Agenda
             odd = odd or [_words(error)]
@@ -179,21 +180,22 @@ def _parse(text: str) -> Any:
 
 
 def _query(calendar: Any, events: Iterable[Any]) -> recurring_ical_events.CalendarQuery:
-    if any(map(_too_often, events)):
-        raise ValueError(f"it repeats more than {_A_DAY} times a day")
+    if any(map(_endless, events)):
+        raise ValueError(f"it repeats more than {_A_DAY} times a day, or its INTERVAL is not 1 or more")
     alone = icalendar.Calendar()
     alone.update(calendar)
     alone.subcomponents = list(events)
     return recurring_ical_events.of(alone)
 
 
-def _too_often(event: Any) -> bool:
-    """Tell whether a rule gives more events than anybody works shifts: expanding it would not end soon."""
+def _endless(event: Any) -> bool:
+    """Tell whether expanding a rule would not end soon: it gives more events than anybody works shifts."""
     for rule in _list(event.get("RRULE")):
         times = 1
         for key in ("BYHOUR", "BYMINUTE", "BYSECOND"):
             times *= max(len(_list(rule.get(key))), 1)
-        if times > _A_DAY or _FAST.intersection(map(str, _list(rule.get("FREQ")))):
+        steps = any(int(step) < 1 for step in _list(rule.get("INTERVAL")))
+        if steps or times > _A_DAY or _FAST.intersection(map(str, _list(rule.get("FREQ")))):
             return True
     return False
 

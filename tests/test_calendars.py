@@ -104,6 +104,11 @@ def test_a_cancelled_event_puts_nobody_on_call_a_tentative_one_does() -> None:
         assert doubts(mine) == ()
 
 
+def test_an_event_without_uid_is_not_one_whose_uid_is_a_number() -> None:
+    mine = agenda(shift("alice", *NIGHT, uid="1"), shift("bob", "20260106T060000", "20260106T220000", uid=""))
+    assert len(shifts(mine, "2026-01-05", "2026-01-07")) == 2
+
+
 def test_events_without_uid_are_events_of_their_own() -> None:
     mine = agenda(shift("alice", *NIGHT, uid=""), shift("bob", "20260106T060000", "20260106T220000", uid=""))
     assert len(shifts(mine, "2026-01-05", "2026-01-07")) == 2
@@ -414,6 +419,11 @@ def test_who_is_nobody_known_is_reported(lines: list[str], people: tuple[str, ..
             ["RRULE:FREQ=DAILY;BYHOUR=1,2,3;BYMINUTE=0,5,10,15,20,25,30,35,40"],
             "it repeats more than 24 times",
         ),
+        (
+            ["RRULE:FREQ=DAILY;INTERVAL=0"],
+            "it repeats more than 24 times a day, or its INTERVAL is not 1 or more",
+        ),
+        (["RRULE:FREQ=WEEKLY;INTERVAL=-1"], "it repeats more than 24 times a day, or its INTERVAL is not 1"),
         (["RDATE:garbage"], "RDATE: "),
     ],
 )

@@ -1,5 +1,7 @@
 """Who is on call, told on a running bridge: hand-overs in the middle of a ring, gaps, reloads."""
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -7,6 +9,7 @@ import bcrypt
 import pytest
 import yaml
 from appworld import World
+from builders import NOW
 
 MINUTE = 60
 
@@ -228,3 +231,33 @@ async def test_who_wrote_an_override_is_who_the_credentials_say(scheduled: World
     headers = {"Authorization": aiohttp.encode_basic_auth("dave", "hunter2")}
     made = await scheduled.post("/api/v1/overrides", params=query, headers=headers)
     assert made.json["by"] == "dave"
+
+
+@pytest.mark.parametrize(
+    ("begins", "begin", "end", "alice", "bob"),
+    [
+        # Autumn: the clocks show 02:30 twice, at 00:30 and 01:30 UTC. It means the first, and ends at the second.
+        ("2026-10-25T00:20", "2026-10-25 02:30", "2026-10-25 02:30", [0, 70, 80], [10, 20, 30, 40, 50, 60]),
+        # Spring: from 02:00 the clocks go on to 03:00, at 01:00 UTC. It means that moment.
+        ("2026-03-29T00:50", "2026-03-29 02:30", "2026-03-29 03:30", [0, 40, 50, 60, 70, 80], [10, 20, 30]),
+        ("2026-03-29T00:20", "2026-03-29 01:30", "2026-03-29 02:30", [0, 40, 50, 60, 70, 80], [10, 20, 30]),
+    ],
+)
+async def test_an_override_at_half_past_two_in_the_night_of_the_change_rings_whom_it_names(
+    tmp_path: Path, begins: str, begin: str, end: str, alice: list[int], bob: list[int]
+) -> None:
+    start = datetime.fromisoformat(begins).replace(tzinfo=UTC)
+    async with World(tmp_path, start) as night:
+        night.config["schedules"] = [rota("alice", start="2026-01-01") | {"time_zone": "Europe/Berlin"}]
+        night.config["device_groups"].append({"name": "on-call", "schedules": ["primary"]})
+        step = night.step("on-call", ring={"every": "10m", "times": 9, "for": "30s"}, then_after="2h")
+        night.config["receivers"] = [{"name": "platform", "escalation": [step]}]
+        await night.start()
+        await override(night, person="bob", **{"from": begin, "to": end})
+        await night.webhook(night.alert() | {"startsAt": start.isoformat()})
+        await night.pass_(85 * MINUTE)
+        shift = (start - NOW).total_seconds()
+        assert [[(ring - shift) / MINUTE for ring in night.rings(name)] for name in ("alice", "bob")] == [
+            alice,
+            bob,
+        ]
