@@ -21,8 +21,9 @@ from bridge.incidents import Change, Incident, Page, Slot
 from bridge.lifecycle import Destination, Times
 from bridge.oncall import OnCall, Roster
 from bridge.people import Verb
-from bridge.store import Scope, Store, Tx, actions, calls, devices, enrolment
+from bridge.store import Scope, Store, Tx, actions, calls, devices, enrolment, outbox
 from bridge.store.calls import Receipt
+from bridge.store.outbox import Settled
 from bridge.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -38,11 +39,12 @@ _ALARM_PACE: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a receipt led to: the call's state, and the incidents that it carried as they are now."""
+    """What a receipt led to: the call's state, the incidents that it carried as they are now, its pages."""
 
     call: Call
     state: str
     incidents: tuple[Incident, ...]
+    settled: tuple[Settled, ...] = ()
 
 
 class Desk:
@@ -182,15 +184,36 @@ class Desk:
             call = await calls.find(tx.connection, call_id)
             if call is None:
                 return None
+            settled = await outbox.delivered(tx.connection, call, tx.now)
             if await calls.record(tx.connection, call, receipt, tx.now):
                 await self._heard(tx, settings, call, receipt)
             incidents = await tx.incidents(Scope(ids=tuple(incident for incident, _ in call.carries)))
-            return Answered(call, await calls.state(tx.connection, call_id), incidents)
+            return Answered(call, await calls.state(tx.connection, call_id), incidents, settled)
 
         answered = await self.store.write(job)
         if answered is not None:
             self.metrics.receipts.labels(receipt.kind).inc()
+            self.tell(answered.settled)
         return answered
+
+    def tell(self, settled: Iterable[Settled]) -> None:
+        """Log and count pages that have their outcome."""
+        for item in settled:
+            page = item.page
+            self.metrics.pages_settled.labels(page.kind, item.outcome).inc()
+            if item.outcome == "accepted":
+                seconds = (self.clock.now() - page.due_at).total_seconds()
+                self.metrics.acceptance_seconds.observe(max(seconds, 0))
+            log.info(
+                "page settled",
+                outcome=item.outcome,
+                reason=item.reason,
+                page=page.id,
+                incident=page.incident_id,
+                target=page.target,
+                step=page.step,
+                ring=page.ring,
+            )
 
     async def revoke(self, name: str) -> bool:
         """Let an enrolled device go, and its event stream end; False where no such device has enrolled."""
@@ -212,7 +235,10 @@ class Desk:
         changes = []
         for incident in incidents:
             page = pages.get(incident.id)
-            change = Change(incident) if page is None else escalation.reached(Change(incident), page)
+            change = Change(incident)
+            if page is not None:
+                change = escalation.accepted(change, page, settings.on_call(roster))
+                change = escalation.reached(change, page)
             changes.append(_heard(settings, change, call, receipt, page, roster, tx.now))
         await apply(tx, settings, changes)
 

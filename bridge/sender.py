@@ -6,7 +6,7 @@ The ledger owns every retry; nothing here remembers a page beyond one attempt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -35,7 +35,7 @@ from bridge.pushes import (
 from bridge.settlement import name_of
 from bridge.store import devices, outbox
 from bridge.store.devices import Device
-from bridge.store.outbox import Claim, Settled, Ways
+from bridge.store.outbox import Claim, Ways
 from bridge.store.tx import load_incidents
 from bridge.telemetry import Metrics
 
@@ -138,7 +138,7 @@ class Sender:
             if due is None or due > self._clock.now():
                 return
             claim = await self._claim(ways)
-            self._tell(claim.settled)
+            self._desk.tell(claim.settled)
             for bundle in claim.bundles:
                 self._start(bundle)
             if not claim.more:
@@ -270,7 +270,7 @@ class Sender:
         settled, set_aside = await self._store.write(
             lambda tx: settlement.settle(tx, settings, bundle, outcome, token)
         )
-        self._tell(settled)
+        self._desk.tell(settled)
         await self._alarm(device, outcome, set_aside=set_aside)
 
     async def _alarm(self, device: Device | None, outcome: Outcome, *, set_aside: bool) -> None:
@@ -299,24 +299,6 @@ class Sender:
                 )
             case _:
                 pass
-
-    def _tell(self, settled: Iterable[Settled]) -> None:
-        for item in settled:
-            page = item.page
-            self._metrics.pages_settled.labels(page.kind, item.outcome).inc()
-            if item.outcome == "accepted":
-                seconds = (self._clock.now() - page.due_at).total_seconds()
-                self._metrics.acceptance_seconds.observe(max(seconds, 0))
-            log.info(
-                "page settled",
-                outcome=item.outcome,
-                reason=item.reason,
-                page=page.id,
-                incident=page.incident_id,
-                target=page.target,
-                step=page.step,
-                ring=page.ring,
-            )
 
 
 def _ids(bundle: Bundle) -> list[str]:

@@ -264,11 +264,24 @@ async def accept_call(
         .values(accepted_at=now, state="open")
     )
     if call.push == "voip" and opened.rowcount:
+        # A word that comes late must not let go of the call that rings by now.
+        older = devices.c.called_at.is_(None) | (devices.c.called_at <= call.created_at)
         await connection.execute(
             update(devices)
-            .where(devices.c.name == call.device)
+            .where((devices.c.name == call.device) & older)
             .values(called_at=call.created_at, live_until=call.expires_at, live_call=call.id)
         )
+
+
+async def delivered(connection: AsyncConnection, call: Call, now: datetime) -> tuple[Settled, ...]:
+    """The phone has the push, whether APNs' answer is lost, late or there: nothing of it is sent again."""
+    found = await connection.execute(select(pages).where(OPEN_PAGE & (pages.c.call_id == call.id)))
+    settled = tuple(
+        Settled(rows.page(row), "accepted", "the phone said so", row["attempt"]) for row in found.mappings()
+    )
+    await _write(connection, settled, now)
+    await accept_call(connection, call, now, None)
+    return settled
 
 
 async def release(connection: AsyncConnection, now: datetime) -> int:

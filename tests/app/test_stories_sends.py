@@ -39,7 +39,7 @@ async def test_an_acknowledgement_during_a_send_ends_the_ring_before_apns_has_an
     await home.pass_(HOUR)
     assert (home.rings("alice"), home.rings("bob")) == ([0], [])
     (page,) = (page for page in (await home.incident())["pages"] if page["kind"] == "ring")
-    assert (page["outcome"], page["withdrawn"]) == ("accepted", "acknowledged")
+    assert (page["outcome"], page["reason"]) == ("accepted", "the phone said so")
 
 
 async def test_a_push_that_fails_after_the_acknowledgement_is_not_tried_again(home: World) -> None:
@@ -64,7 +64,7 @@ async def test_a_kill_in_the_middle_of_it_rings_nobody_again(tmp_path: Path) -> 
         assert (told.rings("alice"), told.rings("bob")) == ([0], [])
         assert told.alice.calls.items[0].why == "acknowledged: answered by bob"
         (page,) = (page for page in (await told.incident())["pages"] if page["kind"] == "ring")
-        assert page["outcome"] == "withdrawn"
+        assert page["outcome"] == "accepted"
 
 
 # --- a token that changes during a send -------------------------------------------------------
@@ -135,3 +135,37 @@ async def test_a_phone_known_by_static_tokens_alone_is_never_awaited_and_never_d
     assert world.bob.pushes.items == []
     assert await troubles(world) == []
     assert "pushkit_bridge_device_doubtful{" not in (await world.get("/metrics")).text
+
+
+# --- APNs' answer is late, or lost ------------------------------------------------------------
+
+
+async def test_a_receipt_settles_its_page_and_holds_the_phone_though_apns_has_not_answered(
+    home: World,
+) -> None:
+    """Rule 5: one call at a time. Only the phone's word says that it rings."""
+    home.alice.profile.behaviour, home.alice.profile.delay = "slow", 20
+    assert (await home.post("/webhook", home.message(home.alert()))).status == 200
+    await home.alice.wait_for_call(30)
+    await home.alice.wait_for_receipt(30)
+    (page,) = (await home.incident())["pages"]
+    assert (page["outcome"], page["reason"]) == ("accepted", "the phone said so")
+    home.alice.profile.behaviour = "normal"
+    await home.post("/webhook", home.message(home.alert("NodeDown")))
+    await home.pass_(59)
+    assert home.rings("alice")[:2] == [0, 45], "the first one's second ring takes the other along"
+    assert home.fates("alice") == ["rang", "rang"], "no repetition, no stand-in"
+
+
+async def test_a_call_that_rings_is_not_rung_over_after_a_kill_that_lost_apns_answer(tmp_path: Path) -> None:
+    async with Told(tmp_path, None) as told:
+        await told.begin("alice")
+        await sending(told)
+        await told.alice.wait_for_receipt(30)
+        await told.kill()
+        told.alice.profile.behaviour = "normal"
+        await told.start()
+        await told.webhook(told.alert("NodeDown"))
+        await told.pass_(29)
+        assert told.rings("alice") == [0]
+        assert "notified" not in told.fates("alice")
