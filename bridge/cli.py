@@ -50,7 +50,7 @@ class _Commands(click.Group):
             "See who is on call, and put somebody else on call for a time.",
         ),
         "simulator": (
-            "bridge.simulator.command",
+            "bridge.standin",
             "command",
             "Run a strict APNs and virtual phones on this machine.",
         ),

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import yaml
 from aiohttp import web
 
+from bridge import standin
 from bridge.children import Child, ChildError, child, find_program, free_port, run
 from bridge.client import Client, ClientError
 from bridge.config import Settings, load
@@ -169,18 +170,15 @@ async def open_rig(config_file: Path, folder: Path) -> AsyncIterator[Rig]:
 
 def _simulator(settings: Settings, folder: Path) -> Simulator:
     """Make an APNs that knows the configuration's key ids and phones."""
-    devices = settings.devices.values()
     simulator = Simulator(
         topic=settings.apns.topic,
-        topics=[device.topic for device in devices if device.topic],
+        topics=standin.topics(settings),
         team_id=settings.apns.team_id or "DEM0TEAM01",
         key_id=settings.apns.key_id or "DEM0KEY001",
         state_dir=folder / "simulator",
     )
-    for device in devices:
-        tokens = {"voip_token": device.voip_token, "alert_token": device.alert_token}
-        known = {name: token.reveal() for name, token in tokens.items() if token}
-        simulator.add_phone(device.name, bundle_id=device.topic or settings.apns.topic, **known)
+    for name, made_with in standin.phones(settings).items():
+        simulator.add_phone(name, **made_with)
     return simulator
 
 

@@ -19,6 +19,7 @@ from bridge.simulator.calls import Call
 from bridge.simulator.control import make_app
 from bridge.simulator.faults import Faults
 from bridge.simulator.feeds import Events
+from bridge.simulator.identity import Given
 from bridge.simulator.membership import Membership, Refused
 from bridge.simulator.network import Network
 from bridge.simulator.phonebook import Phones
@@ -49,7 +50,8 @@ class Simulator:
     in a temporary folder. `renewals` is how many new provider tokens a key may bring in 20
     minutes. `clock` gives the present instant with its time zone: whoever moves it calls
     `tick()`. `receipt_ca_file` is the authority of a bridge that listens with https, `receipt_retry`
-    the pauses in seconds between a receipt's attempts. Raises OSError where it cannot listen.
+    the pauses in seconds between a receipt's attempts. `given` stands in
+    for files that would be made. Raises OSError where it cannot listen.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Simulator:
         clock: Clock = wall_clock,
         receipt_ca_file: str | None = None,
         receipt_retry: Sequence[float] = RETRY_AFTER,
+        given: Given | None = None,
     ) -> None:
         self.topic = topic
         self.environment = environment
@@ -85,6 +88,7 @@ class Simulator:
         self._listen = (host, port)
         self._control_listen = (control_host, control_port)
         self._state_dir = state_dir
+        self._given = given
         self._names = tuple(phones)
         self._stack = AsyncExitStack()
 
@@ -144,7 +148,7 @@ class Simulator:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         folder = self._state_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="apns-simulator-"))
-        self.identity = identity.load(Path(folder), self.key_id)
+        self.identity = identity.load(Path(folder), self.key_id, self._given)
         self.tokens.keys[self.key_id] = ProviderKey(self.key_id, self.team_id, self.identity.provider_key)
         stack.push_async_callback(self.network.close)
         stack.callback(self.agenda.close)

@@ -6,18 +6,29 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import click
 import structlog
 
 from bridge.pushes import Environment
 from bridge.simulator import Simulator
+from bridge.simulator.identity import Given
 
 _log = structlog.get_logger()
 _ADDRESS: Final = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]*):(?P<port>\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Prescribed:
+    """What a bridge's configuration wants of a simulator; `phones` are fields of Profile, by name."""
+
+    given: Given
+    phones: Mapping[str, dict[str, Any]]
+    topics: Sequence[str] = ()
 
 
 class _Address(click.ParamType[tuple[str, int]]):
@@ -88,8 +99,11 @@ def command(
     token_renewals: int,
 ) -> None:
     """Run a strict APNs and virtual phones on this machine, until SIGTERM or Ctrl-C."""
+    wanted = click.get_current_context().find_object(Prescribed)
     sim = Simulator(
         topic=topic,
+        topics=wanted.topics if wanted else (),
+        given=wanted.given if wanted else None,
         environment=environment,
         team_id=team_id,
         key_id=key_id,
@@ -101,12 +115,14 @@ def command(
         renewals=token_renewals,
     )
     try:
-        asyncio.run(_run(sim, phones, auto_answer))
+        asyncio.run(_run(sim, phones, auto_answer, wanted))
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _run(sim: Simulator, phones: Sequence[str], auto_answer: float | None) -> None:
+async def _run(
+    sim: Simulator, phones: Sequence[str], auto_answer: float | None, wanted: Prescribed | None
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     caught = (signal.SIGTERM, signal.SIGINT)
@@ -116,7 +132,10 @@ async def _run(sim: Simulator, phones: Sequence[str], auto_answer: float | None)
         async with sim:
             for wish in phones:
                 _add(sim, wish, auto_answer)
-            click.echo(configuration(sim))
+            if wanted is None:
+                click.echo(configuration(sim))
+            else:
+                _add_prescribed(sim, wanted, auto_answer)
             _log.info("simulator ready", url=sim.url, control_url=sim.control_url)
             await stop.wait()
             _log.info("simulator stopping")
@@ -137,6 +156,13 @@ def _add(sim: Simulator, wish: str, auto_answer: float | None) -> None:
         auto_answer=auto_answer,
         **{kind: token for kind, token in zip(kinds, given, strict=False) if token},
     )
+
+
+def _add_prescribed(sim: Simulator, wanted: Prescribed, auto_answer: float | None) -> None:
+    for name, made_with in wanted.phones.items():
+        sim.add_phone(name, auto_answer=auto_answer, **made_with)
+    if wanted.given.certificate_file is None:
+        _log.warning("the configuration must name another authority", ca_file=sim.ca_file)
 
 
 def configuration(sim: Simulator) -> str:

@@ -33,8 +33,18 @@ class Identity:
     provider_key: ec.EllipticCurvePublicKey
 
 
-def load(folder: Path, key_id: str) -> Identity:
-    """Read the identity in `folder`, making what is missing.
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is there beforehand: a provider key (PEM), an authority, a certificate of the server, its key."""
+
+    provider_key: str | None = None
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    certificate_key_file: Path | None = None
+
+
+def load(folder: Path, key_id: str, given: Given | None = None) -> Identity:
+    """Read the identity in `folder`, making what is missing; what is given counts instead.
 
     The server's certificate is made anew each time, so that it never expires. Raises OSError, and
     ValueError where a file does not hold what its name says.
@@ -48,18 +58,32 @@ def load(folder: Path, key_id: str) -> Identity:
     if authority.public_key() != ca_key.public_key():
         raise ValueError(f"{ca_file} does not belong to {folder / 'ca.key'}: delete both to make new ones")
     key_file = folder / f"AuthKey_{key_id}.p8"
-    provider_key = _key(key_file).public_key()
-    return Identity(ca_file, key_file, _context(folder, ca_file, authority, ca_key), provider_key)
+    given = given or Given()
+    if given.provider_key is None:
+        provider_key = _key(key_file)
+    else:
+        provider_key = _p256(given.provider_key.encode(), "the given key")
+    if given.certificate_file and given.ca_file:
+        ca_file = given.ca_file
+        tls = _context(ca_file, given.certificate_file, given.certificate_key_file)
+    else:
+        tls = _context(ca_file, _serve(folder, authority, ca_key))
+    return Identity(ca_file, key_file, tls, provider_key.public_key())
 
 
-def _context(folder: Path, ca_file: Path, authority: x509.Certificate, ca_key: _Key) -> ssl.SSLContext:
+def _serve(folder: Path, authority: x509.Certificate, ca_key: _Key) -> Path:
+    """Make the server's key and certificate, in one file."""
     server_file = folder / "server.pem"
     server_key = ec.generate_private_key(ec.SECP256R1())
     _write(server_file, _private(server_key) + _pem(_server(server_key, authority, ca_key)))
+    return server_file
+
+
+def _context(ca_file: Path, server_file: Path, key_file: Path | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
-    context.load_cert_chain(server_file)
+    context.load_cert_chain(server_file, key_file)
     # A client certificate is the older way to authenticate; who has none uses a provider token.
     context.load_verify_locations(ca_file)
     context.verify_mode = ssl.CERT_OPTIONAL
@@ -78,8 +102,12 @@ def issue_client_certificate(folder: Path, common_name: str) -> bytes:
 def _key(file: Path) -> _Key:
     if not file.exists():
         _write(file, _private(ec.generate_private_key(ec.SECP256R1())))
+    return _p256(file.read_bytes(), str(file))
+
+
+def _p256(pem: bytes, file: str) -> _Key:
     try:
-        key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ValueError(f"{file} holds no P-256 key in PEM: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
