@@ -25,6 +25,7 @@ from bridge.store import Scope, Store, Tx, actions, calls, devices, enrolment, o
 from bridge.store.calls import Receipt
 from bridge.store.outbox import Settled
 from bridge.telemetry import Metrics
+from bridge.texts import some
 
 log = structlog.get_logger()
 
@@ -316,7 +317,8 @@ def _with_alarms(
         incident = change.incident
         receiver, series = incident.slot.receiver, str(incident.series)
         log.error("unanswered", incident=incident.id, receiver=receiver)
-        summary = f"Nobody answered at {receiver}: incident {incident.id} rings nobody any more"
+        what = some((episode.labels.get("alertname", "") for episode in incident.firing), 3, 96)
+        summary = f"Nobody answered {what} at {receiver}: it rings nobody any more (incident {incident.id})"
         # By its series each time is news, also while the alarm of the last time is acknowledged.
         labels = {"severity": "critical", "incident": incident.id, "receiver": receiver, "series": series}
         alarm = alerts.internal(_UNANSWERED, labels, {"summary": summary}, now)

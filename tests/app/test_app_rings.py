@@ -27,6 +27,7 @@ async def test_an_incident_that_nobody_answered_is_an_alarm_of_its_own(world: Wo
     assert alarm["title"] == "PushkitBridgeIncidentUnanswered"
     assert alarm["group"]["incident"] == incident["id"]
     assert incident["unanswered_at"] is not None
+    assert world.alice.calls.items[-1].payload["reason"].startswith("platform: Nobody answered DiskFull at")
     assert world.rings("alice") == [*ONE_EPISODE, 600]
 
 
