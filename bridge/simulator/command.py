@@ -45,7 +45,19 @@ class _Address(click.ParamType[tuple[str, int]]):
         return found["host"].strip("[]") or "127.0.0.1", int(found["port"])
 
 
-@click.command("simulator")
+_CONTROL: Final = """\b
+The control interface, plain HTTP and JSON; GET / lists every path:
+  GET   /phones, /phones/NAME                          how the phones are set
+  GET   /phones/NAME/pushes, /phones/NAME/calls        what reached one
+  POST  /phones/NAME/answer, /phones/NAME/decline      take or refuse what rings
+  PATCH /phones/NAME                                   {"behaviour": "unregistered"} and the like
+  POST  /phones/NAME/enrol                             {"link": "what devices enroll says"}
+  POST  /phones/NAME/rotate, /phones/NAME/invalidate   tokens change
+  GET   /events                                        what happens, as it happens
+  GET, POST, DELETE /faults                            let APNs misbehave"""
+
+
+@click.command("simulator", epilog=_CONTROL)
 @click.option("--listen-address", type=_Address(), default="127.0.0.1:2197", show_default=True, help="APNs.")
 @click.option(
     "--control.listen-address",

@@ -37,6 +37,7 @@ def make_app(sim: Simulator) -> web.Application:
     app = web.Application(middlewares=[_say_what_is_wrong])
     app.add_routes(
         [
+            web.get("/", control.index),
             web.get("/phones", control.phones),
             web.get("/phones/{name}", control.phone),
             web.put("/phones/{name}", control.put),
@@ -81,6 +82,11 @@ async def _say_what_is_wrong(request: web.Request, handler: _Handler) -> web.Str
 class _Control:
     def __init__(self, sim: Simulator) -> None:
         self._sim = sim
+
+    async def index(self, request: web.Request) -> web.Response:
+        """List what there is."""
+        routes = [route for route in request.app.router.routes() if route.method != "HEAD"]
+        return web.json_response([f"{route.method} {_path(route)}" for route in routes])
 
     async def phones(self, _: web.Request) -> web.Response:
         return web.json_response([_phone(phone) for phone in self._sim.phones])
@@ -201,6 +207,10 @@ class _Control:
         self._sim.phones.check_tokens(phone.name, profile)
         phone.profile = profile
         return phone
+
+
+def _path(route: web.AbstractRoute) -> str:
+    return route.resource.canonical if route.resource else ""
 
 
 async def _json(request: web.Request) -> Any:

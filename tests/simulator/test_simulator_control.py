@@ -50,6 +50,12 @@ async def test_phones_are_listed_made_changed_and_deleted(
     assert (await bridge.push(sender, path=f"/3/device/{token}")).reason == "BadDeviceToken"
 
 
+async def test_the_root_lists_every_path(control: Control) -> None:
+    status, paths = await control("GET", "/")
+    assert status == 200
+    assert {"GET /phones", "POST /phones/{name}/answer", "PATCH /phones/{name}", "GET /events"} <= set(paths)
+
+
 async def test_the_pushes_and_calls_of_a_phone_can_be_seen(
     control: Control, sender: Sender, bridge: Bridge
 ) -> None:
