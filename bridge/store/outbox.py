@@ -24,6 +24,9 @@ from bridge.store.tables import OPEN_PAGE, Instant, calls, devices, pages
 _BATCH: Final = 500
 """Pages that one claim takes, and settles on the way: enough for a storm, few enough for one transaction."""
 
+_LONGEST_CALL: Final = timedelta(hours=1)
+"""No call rings longer, so that what is older need not be looked at."""
+
 _FRESH_CALL: Final = (pages.c.push == "voip") & (pages.c.kind != "webhook") & pages.c.call_id.is_(None)
 
 
@@ -134,6 +137,7 @@ async def _handsets(connection: AsyncConnection, now: datetime) -> dict[str, Han
     """Say of each device what its last call was, and what waits for it or is on its way."""
     bound = OPEN_PAGE & (pages.c.push == "voip") & pages.c.call_id.is_not(None)
     sending = set((await connection.execute(select(pages.c.target).where(bound).distinct())).scalars())
+    sending |= await _perhaps_ringing(connection, now)
     repeated = OPEN_PAGE & _FRESH_CALL & (pages.c.ring > 1) & (pages.c.next_attempt_at <= now)
     pace = select(pages.c.target, func.min(pages.c.every)).where(repeated).group_by(pages.c.target)
     paces = {name: every for name, every in await connection.execute(pace)}  # noqa: C416 - as in queries
@@ -141,6 +145,21 @@ async def _handsets(connection: AsyncConnection, now: datetime) -> dict[str, Han
     return {
         name: Handset(called_at, live, name in sending, paces.get(name)) for name, called_at, live in found
     }
+
+
+async def _perhaps_ringing(connection: AsyncConnection, now: datetime) -> set[str]:
+    """List the devices that may have got a call of which nobody heard: its bridge died, or APNs was slow.
+
+    Its pages are over, withdrawn or too late or refused at a later attempt, so that nothing else says so.
+    """
+    lost = pages.c.outcome.in_(["withdrawn", "expired"]) | (
+        pages.c.outcome.is_not(None) & (pages.c.attempt > 1)
+    )
+    over = (pages.c.call_id == calls.c.id) & lost
+    live = (calls.c.created_at > now - _LONGEST_CALL) & (calls.c.expires_at > now)
+    unheard = live & (calls.c.push == "voip") & (calls.c.state == "sending")
+    found = select(calls.c.device).where(unheard & select(pages.c.id).where(over).exists())
+    return set((await connection.execute(found)).scalars())
 
 
 async def _calls(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, Call]:

@@ -97,6 +97,11 @@ class Stage:
         pairs = ((self._before.get(name), after) for name, after in self._after.items())
         return [(before, after) for before, after in pairs if before != after]
 
+    def perhaps_known(self) -> list[str]:
+        """List the pages that the ledger may have already: those of incidents that it has."""
+        new = {after.id for before, after in self.changed() if before is None}
+        return [page.id for page in self.pages.values() if page.incident_id not in new]
+
     def written(self) -> None:
         """Start from what has been written."""
         self._before = dict(self._after)

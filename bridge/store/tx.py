@@ -139,9 +139,12 @@ class Tx:
                 await self.connection.execute(mine.where(pages.c.state == "sending"))
 
     async def _write_pages(self, stage: Stage) -> None:
-        """Insert pages; a stand-in that is there already is the same page, for its id says so."""
+        """Insert pages; one that is there already is the same page, for its id says so.
+
+        So it is with a stand-in that two failures ask for, or that rang before a reload in its own name.
+        """
         known: set[str] = set()
-        for chunk in _chunks([page.id for page in stage.pages.values() if page.kind == "fallback"]):
+        for chunk in _chunks(stage.perhaps_known()):
             known |= await self._ids(pages.c.id, pages.c.id.in_(chunk))
         new = [
             rows.page_row(page, self.now, stage.dropped.get(page.id))

@@ -233,8 +233,12 @@ async def test_withdrawals_of_one_transaction_keep_each_its_own_reason(store: St
     assert told == {many[name].id: reason for name, reason in reasons.items()}
 
 
-async def test_a_page_that_stands_in_for_another_enters_the_outbox_once(store: Store, look: Look) -> None:
-    stand_in = page(incident(), kind="fallback")
+@pytest.mark.parametrize("kind", ["fallback", "ring"])
+async def test_a_page_that_stands_in_for_another_enters_the_outbox_once(
+    store: Store, look: Look, kind: str
+) -> None:
+    """A notification, or another device of the same owner's; also where that rang before a reload."""
+    stand_in = page(incident(), kind=kind)
 
     async def job(tx: Tx) -> None:
         await tx.put([stand_in])

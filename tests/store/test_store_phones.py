@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from builders import at
-from ledgers import ALICE, BOB, Look, accept, claim, device, incident, page, sync
+from ledgers import ALICE, BOB, Look, accept, claim, device, incident, page, put, settle, sync
 from movedclock import MovedClock
 
-from bridge.bundles import Call
-from bridge.incidents import Page
-from bridge.store import Store, calls, devices
+from bridge.bundles import Bundle, Call
+from bridge.incidents import Change, Page
+from bridge.store import Scope, Store, calls, devices, outbox
 from bridge.store.calls import Receipt
 from bridge.store.devices import Device
 from bridge.store.tables import calls as call_table
@@ -184,6 +184,54 @@ async def test_a_notification_never_keeps_its_phone_busy(store: Store, look: Loo
     await say(store, call, kind)
     row = await look.row(device_table, name=ALICE)
     assert (row["live_call"], row["called_at"], row["live_until"]) == (None, None, None)
+
+
+# --- a call of which nobody heard -------------------------------------------------------------
+
+
+async def withdraw(store: Store) -> None:
+    await store.update(
+        Scope(ids=(incident().id,)), lambda found, *_: [Change(found[0]).withdrawn("acknowledged")]
+    )
+
+
+async def killed_then_withdrawn(store: Store, bundle: Bundle) -> None:
+    await store.write(lambda tx: outbox.release(tx.connection, tx.now))
+    await withdraw(store)
+
+
+async def late_then_withdrawn(store: Store, bundle: Bundle) -> None:
+    await store.write(lambda tx: outbox.try_again(tx.connection, bundle, "Timeout", at(10), tx.now))
+    await withdraw(store)
+
+
+async def late_then_refused(store: Store, bundle: Bundle) -> None:
+    await store.write(lambda tx: outbox.try_again(tx.connection, bundle, "Timeout", tx.now, tx.now))
+    (again,) = (await claim(store)).bundles
+    await settle(store, again, "unregistered")
+
+
+@pytest.mark.parametrize("ends", [killed_then_withdrawn, late_then_withdrawn, late_then_refused])
+async def test_rule_5_a_call_that_may_have_come_through_keeps_its_phone_busy(
+    store: Store, clock: MovedClock, ends: Any
+) -> None:
+    """Its page is over, but the phone may be ringing with it all the same: until the call's deadline."""
+    await put(store, incident(), pages=[page(incident())])
+    (bundle,) = (await claim(store)).bundles
+    await ends(store, bundle)
+    await put_pages(store, replace(page(incident("Other")), expires_at=at(3600)))
+    clock.move(29)
+    assert (await claim(store)).bundles == ()
+    clock.move(1)
+    assert len((await claim(store)).bundles) == 1, "without a quiet gap: most probably it never rang"
+
+
+async def test_a_call_that_apns_refused_keeps_no_phone_busy(store: Store) -> None:
+    await put(store, incident(), pages=[page(incident())])
+    (bundle,) = (await claim(store)).bundles
+    await settle(store, bundle, "unregistered")
+    await put_pages(store, page(incident("Other")))
+    assert len((await claim(store)).bundles) == 1
 
 
 async def test_the_pages_of_a_call_are_those_that_it_carried(store: Store) -> None:
