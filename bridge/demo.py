@@ -226,6 +226,7 @@ async def _end(rig: Rig, alertmanager: Child, story: Story, incident: str) -> No
     story.tell(
         "bridge", f"incident acknowledged by {found['acknowledged_by']}: no phone is rung for it again"
     )
+    story.tell("demo", "a phone that is not enrolled, as these, does not hear it: it rings to its call's end")
     # With its fraction: cut to the second, the end could lie before the alert's start.
     await rig.amtool(alertmanager, "alert", "add", *_ALERT, f"--end={datetime.now(UTC).isoformat()}")
     story.tell("amtool", "tells Alertmanager that the alert is over")
