@@ -264,13 +264,22 @@ def _json(value: Any) -> str:
 
 @main.command()
 @click.option("--url", default="http://127.0.0.1:9095/-/healthy", show_default=True)
-def healthcheck(url: str) -> None:
+@click.option(
+    "--ca-file", type=_FILE, envvar="PUSHKIT_BRIDGE_CA_FILE", help="Who signed its certificate, in PEM."
+)
+@click.option(
+    "--cert-file", type=_FILE, envvar="PUSHKIT_BRIDGE_CERT_FILE", help="A client certificate, in PEM."
+)
+@click.option(
+    "--key-file", type=_FILE, envvar="PUSHKIT_BRIDGE_KEY_FILE", help="Its key, if not in the same file."
+)
+def healthcheck(url: str, **files: Any) -> None:
     """Ask a running bridge whether it answers: exit 0 or 1, for a container's HEALTHCHECK."""
-    from bridge.client import Client, ClientError
+    from bridge.client import Client, ClientError, Tls
 
     base, slash, path = url.partition("/-/")
     try:
-        asyncio.run(Client(base, None).text("GET", slash + path))
+        asyncio.run(Client(base, None, Tls(**files)).text("GET", slash + path))
     except ClientError as error:
         click.echo(str(error), err=True)
         sys.exit(1)

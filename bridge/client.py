@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,16 +13,34 @@ import orjson
 from yarl import URL
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15)
+# Which command lists what is below a path.
+_LISTS: Final = {
+    "/api/v1/incidents/": "incidents list",
+    "/api/v1/devices/": "devices list",
+    "/api/v1/overrides/": "oncall show",
+}
 
 
 class ClientError(Exception):
     """The bridge cannot be asked, or said no; the text is for people."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files: who signed the bridge's certificate (None: a public CA), and the client's own certificate.
+
+    Without `key_file` the key stands in `cert_file` too.
+    """
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
 class Client:
     """Asks one bridge. Raises ClientError."""
 
-    def __init__(self, url: str, token_file: Path | None) -> None:
+    def __init__(self, url: str, token_file: Path | None, tls: Tls = Tls()) -> None:
         # The URL is not repeated: it may hold a password.
         try:
             parsed = URL(url)
@@ -31,6 +51,9 @@ class Client:
             raise ClientError("the bridge's URL is not http://HOST:PORT or https://HOST:PORT")
         if basic and token_file:
             raise ClientError("give the bridge either a token file, or a user in its URL")
+        if tls != Tls() and parsed.scheme != "https":
+            raise ClientError("a CA or a client certificate needs https:// in the bridge's URL")
+        self._ssl = _context(tls)
         authorization = f"Bearer {_read(token_file)}" if token_file else basic
         self._base = parsed.with_user(None).with_query(None).with_fragment(None)
         self._headers = {"Authorization": authorization} if authorization else {}
@@ -49,7 +72,7 @@ class Client:
         try:
             async with (
                 aiohttp.ClientSession(headers=self._headers, timeout=_TIMEOUT) as session,
-                session.request(method, url) as response,
+                session.request(method, url, ssl=self._ssl) as response,
             ):
                 body = await response.read()
         except TimeoutError:
@@ -57,17 +80,47 @@ class Client:
         except (aiohttp.ClientError, OSError) as error:
             raise ClientError(f"cannot reach the bridge at {self._base}: {error}") from None
         if response.status >= 400:
-            raise ClientError(f"{self._base} answered {response.status}: {_said(body)}")
+            raise ClientError(
+                f"{self._base} answered {response.status}: {_said(body, _hint(response.status, path))}"
+            )
         return body
 
 
-def _said(body: bytes) -> str:
+def _context(tls: Tls) -> ssl.SSLContext | bool:
+    """Read the files; True = as aiohttp does without any."""
+    if tls == Tls():
+        return True
+    if tls.key_file and not tls.cert_file:
+        raise ClientError(f"{tls.key_file} needs its certificate beside it: give the cert-file too")
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except OSError as error:
+        raise ClientError(f"cannot use {tls.ca_file} as a CA: {error}") from None
+    if tls.cert_file:
+        try:
+            # An empty password: OpenSSL would ask the terminal for that of an encrypted key.
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+        except OSError as error:
+            files = " and ".join(str(file) for file in (tls.cert_file, tls.key_file) if file)
+            raise ClientError(f"cannot use {files} as a client certificate with its key: {error}") from None
+    return context
+
+
+def _hint(status: int, path: str) -> str:
+    """Say what to do at a terminal, where the bridge's own hint is for Alertmanager or for HTTP."""
+    if status == 401:
+        return "give --bridge.token-file, or user:password@ in --bridge.url"
+    lists = (command for start, command in _LISTS.items() if status == 404 and path.startswith(start))
+    return "".join(f"`pushkit-bridge {command}` shows them" for command in lists)
+
+
+def _said(body: bytes, hint: str) -> str:
     try:
         said = orjson.loads(body)
-        hint = f" ({said['hint']})" if said.get("hint") else ""
-        return f"{said['error']}{hint}"
+        error, hint = said["error"], hint or said.get("hint", "")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        return body[:200].decode(errors="replace")
+        error = body[:200].decode(errors="replace")
+    return f"{error} ({hint})" if hint else error
 
 
 def _read(file: Path) -> str:

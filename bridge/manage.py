@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
@@ -12,7 +14,7 @@ import click
 import orjson
 
 from bridge import listings
-from bridge.client import Client, ClientError
+from bridge.client import Client, ClientError, Tls
 
 Ask: TypeAlias = Callable[..., Any]
 """Asks the bridge: method, path (quoted already), query; gives what it answers."""
@@ -31,20 +33,59 @@ _TOKEN: Final = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file with the bearer token for --bridge.url.",
 )
+_FILES: Final = {
+    "ca": "Who signed the certificate of --bridge.url, in PEM, where it is no public CA.",
+    "cert": "A client certificate for --bridge.url, in PEM.",
+    "key": "Its key, where that is not in the same file.",
+}
 _OUTPUT: Final = click.option("-o", "--output", type=click.Choice(["simple", "json"]), default="simple")
 
 
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """Which bridge a command is about, and how it gets in."""
+
+    url: str
+    token_file: Path | None
+    tls: Tls
+
+
 def asking(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command its options; it gets `bridge_url`, `token_file` and `output`."""
-    return _URL(_TOKEN(_OUTPUT(command)))
+    """Give a command its options; it gets `bridge` and `output`."""
+
+    @functools.wraps(command)
+    def with_bridge(
+        *,
+        bridge_url: str,
+        token_file: Path | None,
+        tls_ca: Path | None,
+        tls_cert: Path | None,
+        tls_key: Path | None,
+        **rest: Any,
+    ) -> None:
+        command(bridge=Bridge(bridge_url, token_file, Tls(tls_ca, tls_cert, tls_key)), **rest)
+
+    decorated = _OUTPUT(with_bridge)
+    for name, meaning in reversed(_FILES.items()):
+        decorated = _file(name, meaning)(decorated)
+    return _URL(_TOKEN(decorated))
 
 
-def ask(
-    bridge_url: str, token_file: Path | None, method: str, path: str, query: Mapping[str, str] | None = None
-) -> Any:
+def _file(name: str, meaning: str) -> Callable[..., Any]:
+    return click.option(
+        f"--bridge.{name}-file",
+        f"tls_{name}",
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar=f"PUSHKIT_BRIDGE_{name.upper()}_FILE",
+        help=meaning,
+    )
+
+
+def ask(bridge: Bridge, method: str, path: str, query: Mapping[str, str] | None = None) -> Any:
     """Ask the bridge; `path` is quoted already. An error ends the command, with its words."""
     try:
-        return asyncio.run(Client(bridge_url, token_file).ask(method, path, query or {}))
+        client = Client(bridge.url, bridge.token_file, bridge.tls)
+        return asyncio.run(client.ask(method, path, query or {}))
     except ClientError as error:
         raise click.ClickException(str(error)) from None
 
@@ -73,29 +114,29 @@ def incidents() -> None:
 @incidents.command("list")
 @asking
 @click.option("--all", "closed", is_flag=True, help="The closed ones too.")
-def incidents_list(bridge_url: str, token_file: Path | None, output: str, *, closed: bool) -> None:
+def incidents_list(bridge: Bridge, output: str, *, closed: bool) -> None:
     """List the open incidents, newest first, at most 1,000."""
     query = {"all": "true" if closed else "false", "limit": "1000"}
-    found = ask(bridge_url, token_file, "GET", "/api/v1/incidents", query)
+    found = ask(bridge, "GET", "/api/v1/incidents", query)
     say(found, output, lambda found: listings.incidents(found, closed=closed))
 
 
 @incidents.command("show")
 @asking
 @click.argument("incident")
-def incidents_show(bridge_url: str, token_file: Path | None, output: str, incident: str) -> None:
+def incidents_show(bridge: Bridge, output: str, incident: str) -> None:
     """Tell one incident's whole story: its alerts, pages, calls and timeline."""
-    say(ask(bridge_url, token_file, "GET", _incident(incident)), output, listings.story)
+    say(ask(bridge, "GET", _incident(incident)), output, listings.story)
 
 
 @incidents.command("ack")
 @asking
 @click.option("--by", default="", help="Who has it, where the bridge does not ask for credentials.")
 @click.argument("incident")
-def incidents_ack(bridge_url: str, token_file: Path | None, output: str, by: str, incident: str) -> None:
+def incidents_ack(bridge: Bridge, output: str, by: str, incident: str) -> None:
     """Acknowledge an incident: every phone stops ringing for it."""
     query = {"by": by} if by else {}
-    found = ask(bridge_url, token_file, "POST", f"{_incident(incident)}/acknowledge", query)
+    found = ask(bridge, "POST", f"{_incident(incident)}/acknowledge", query)
     say(found, output, lambda found: [listings.line(found)])
 
 
@@ -108,12 +149,10 @@ def devices() -> None:
 @asking
 @click.option("--device", help="What the phone is to be called; without it the phone chooses.")
 @click.argument("owner")
-def devices_enroll(
-    bridge_url: str, token_file: Path | None, output: str, device: str | None, owner: str
-) -> None:
+def devices_enroll(bridge: Bridge, output: str, device: str | None, owner: str) -> None:
     """Make a one-time code for a phone of OWNER, as a QR code for its app to scan."""
     query = {"owner": owner} | ({} if device is None else {"device": device})
-    found = ask(bridge_url, token_file, "POST", "/api/v1/enrolments", query)
+    found = ask(bridge, "POST", "/api/v1/enrolments", query)
     say(found, output, listings.enrolment)
     for caution in listings.cautions(found["url"]):
         click.echo(f"WARNING: {caution}", err=True)
@@ -121,23 +160,23 @@ def devices_enroll(
 
 @devices.command("list")
 @asking
-def devices_list(bridge_url: str, token_file: Path | None, output: str) -> None:
+def devices_list(bridge: Bridge, output: str) -> None:
     """List the phones: whose they are, and whether they would ring tonight."""
-    say(ask(bridge_url, token_file, "GET", "/api/v1/devices"), output, listings.devices)
+    say(ask(bridge, "GET", "/api/v1/devices"), output, listings.devices)
 
 
 @devices.command("show")
 @asking
 @click.argument("device")
-def devices_show(bridge_url: str, token_file: Path | None, output: str, device: str) -> None:
+def devices_show(bridge: Bridge, output: str, device: str) -> None:
     """Tell all that is known of one phone, and what to do about its troubles."""
-    say(ask(bridge_url, token_file, "GET", _device(device)), output, listings.device)
+    say(ask(bridge, "GET", _device(device)), output, listings.device)
 
 
 @devices.command("revoke")
 @asking
 @click.argument("device")
-def devices_revoke(bridge_url: str, token_file: Path | None, output: str, device: str) -> None:
+def devices_revoke(bridge: Bridge, output: str, device: str) -> None:
     """Let an enrolled phone go: its credential and its tokens are worth nothing any more."""
-    found = ask(bridge_url, token_file, "DELETE", _device(device))
+    found = ask(bridge, "DELETE", _device(device))
     say(found, output, lambda found: [f"{listings.text(found['revoked'])} is revoked, and rings no more"])

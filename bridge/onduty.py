@@ -17,7 +17,7 @@ from bridge.alerts import timestamp
 from bridge.calendars import Agenda
 from bridge.config import ConfigError, Feed, Settings, load
 from bridge.feeds import FeedError, Validators, get, parse
-from bridge.manage import ask, asking, say
+from bridge.manage import Bridge, ask, asking, say
 from bridge.oncall import outlook
 from bridge.schedules import AHEAD, Schedule
 
@@ -34,15 +34,13 @@ def oncall() -> None:
 @asking
 @click.option("--at", help="The instant, RFC 3339; now if absent.")
 @click.option("--config.file", "config_file", type=_FILE, help="Ask this file, instead of a running bridge.")
-def show(
-    bridge_url: str, token_file: Path | None, output: str, at: str | None, config_file: Path | None
-) -> None:
+def show(bridge: Bridge, output: str, at: str | None, config_file: Path | None) -> None:
     """Say of each schedule who is on call, who follows, and the gaps of the coming four weeks."""
     now = datetime.now(UTC) if at is None else timestamp(at)
     if now is None or not _YEARS[0] <= now.year <= _YEARS[1]:
         raise click.BadParameter(f"{at!r} is not RFC 3339, such as 2026-01-31T03:00:00Z", param_hint="--at")
     if config_file is None:
-        found = ask(bridge_url, token_file, "GET", "/api/v1/oncall", {} if at is None else {"at": at})
+        found = ask(bridge, "GET", "/api/v1/oncall", {} if at is None else {"at": at})
     else:
         found = orjson.loads(orjson.dumps(_of_file(config_file, now)))
     say(found, output, listings.on_call)
@@ -57,8 +55,7 @@ def show(
 @click.argument("schedule", required=False)
 @click.argument("person", required=False)
 def override(
-    bridge_url: str,
-    token_file: Path | None,
+    bridge: Bridge,
     output: str,
     begin: str | None,
     end: str | None,
@@ -72,14 +69,14 @@ def override(
     Times are the schedule's own, such as "2026-01-31 18:00", or have an offset: 2026-01-31T18:00:00+01:00.
     """
     if key is not None and schedule is None:
-        found = ask(bridge_url, token_file, "DELETE", f"/api/v1/overrides/{key}")
+        found = ask(bridge, "DELETE", f"/api/v1/overrides/{key}")
         say(found, output, lambda found: [f"override {found['deleted']} is deleted"])
         return
     if key is not None or schedule is None or person is None or end is None:
         raise click.UsageError("give SCHEDULE, PERSON and --to, or --delete alone")
     query = {"schedule": schedule, "person": person, "to": end}
     query |= {name: value for name, value in (("from", begin), ("by", by)) if value}
-    found = ask(bridge_url, token_file, "POST", "/api/v1/overrides", query)
+    found = ask(bridge, "POST", "/api/v1/overrides", query)
     say(found, output, lambda found: [listings.override(found)])
     for caution in found["cautions"]:
         click.echo(f"WARNING: {listings.text(caution)}", err=True)
