@@ -82,6 +82,7 @@ def warnings(tree: Tree) -> None:
     checks.always()
     checks.named_twice()
     checks.steps_that_reach_nobody()
+    checks.notifications_without_a_token()
 
 
 def _names(tree: Tree, section: str) -> list[str]:
@@ -294,4 +295,23 @@ class _Checks:
                 self.tree.note(
                     path,
                     "none of these groups holds a device yet: this step rings only after somebody enrols",
+                )
+
+    def notifications_without_a_token(self) -> None:
+        """Warn of `push: alert` where the devices known have a voip_token alone: others may yet enrol."""
+        devices = self.tree.get(("devices",)) or []
+        groups = {group["name"]: group for group in self.tree.get(("device_groups",)) or []}
+        for path in self.tree.find("receivers.*.escalation.*.push"):
+            step = self.tree.get(path[:-1])
+            if step["push"] != "alert":
+                continue
+            named = [groups[name] for name in step.get("device_groups", ())]
+            owners = {owner for group in named for owner in group.get("owners", ())}
+            if any(group.get("schedules") for group in named):
+                owners |= rota.people(self.tree)
+            listed = {name for group in named for name in group.get("devices", ())}
+            rung = [device for device in devices if device["name"] in listed or device["owner"] in owners]
+            if rung and not any({"alert_token", "alert_token_file"} & device.keys() for device in rung):
+                self.tree.note(
+                    path, "none of its devices has an alert_token: no notification reaches them yet"
                 )
