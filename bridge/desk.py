@@ -12,27 +12,21 @@ from typing import Any, Final
 
 import structlog
 
-from bridge import alerts, escalation, lifecycle, people, routing
+from bridge import alerts, escalation, lifecycle, people, routing, unanswered
 from bridge.alerts import Notification
 from bridge.bundles import Call
 from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.incidents import Change, Incident, Page, Slot
 from bridge.lifecycle import Destination, Times
-from bridge.oncall import OnCall, Roster
+from bridge.oncall import Roster
 from bridge.people import Verb
 from bridge.store import Scope, Store, Tx, actions, calls, devices, enrolment, outbox
 from bridge.store.calls import Receipt
 from bridge.store.outbox import Settled
 from bridge.telemetry import Metrics
-from bridge.texts import some
 
 log = structlog.get_logger()
-
-_INTERNAL_TTL: Final = timedelta(hours=1)
-"""The bridge's own alerts have nobody who resolves them: they end an hour after their last cause."""
-
-_UNANSWERED: Final = "PushkitBridgeIncidentUnanswered"
 
 _ALARM_PACE: Final = timedelta(minutes=1)
 """The same alarm is raised at most once in this time; it only prolongs what is open anyway (rule 7)."""
@@ -112,7 +106,7 @@ class Desk:
         )
         ways = {notification.alerts[0].fingerprint: (Destination(slot),)}
         try:
-            await self._receive(settings, notification, ways, Times(_INTERNAL_TTL, settings.refire_quiet))
+            await self._receive(settings, notification, ways, Times(unanswered.TTL, settings.refire_quiet))
         except Exception:
             self._alarmed.pop(key, None)  # the next one is tried at once
             log.exception("an alarm could not be recorded", alarm=name)
@@ -130,9 +124,9 @@ class Desk:
                 for incident in incidents
                 if incident.open and incident.id in ids
             ]
-            return _with_alarms(settings, changes, incidents, on_call, now)
+            return unanswered.with_alarms(settings, changes, incidents, on_call, now)
 
-        alarms = tuple(_alarm_slot(settings, name) for name in ids)
+        alarms = tuple(unanswered.slot_of(settings, name) for name in ids)
         return await self.store.update(Scope(ids=tuple(ids), slots=alarms), decide)
 
     async def unheard(self, call_ids: Sequence[str]) -> tuple[Change, ...]:
@@ -292,45 +286,14 @@ def _destinations(
 async def apply(tx: Tx, settings: Settings, changes: Iterable[Change]) -> list[Change]:
     """Write what was decided, and the alarms that follow from it: no restart comes in between."""
     done = list(changes)
-    slots = tuple(_alarm_slot(settings, change.incident.id) for change in done if _is_unanswered(change))
+    slots = tuple(
+        unanswered.slot_of(settings, change.incident.id) for change in done if unanswered.just_now(change)
+    )
     if slots:
         known = await tx.incidents(Scope(slots=slots))
-        done = _with_alarms(settings, done, known, settings.on_call(await tx.roster()), tx.now)
+        done = unanswered.with_alarms(settings, done, known, settings.on_call(await tx.roster()), tx.now)
     await tx.apply(done)
     return done
-
-
-def _is_unanswered(change: Change) -> bool:
-    """Tell whether nobody answered, by this very decision; an alarm of that is none again."""
-    just_now = any(event.kind == "unanswered" for event in change.events)
-    return just_now and change.incident.slot.source != alerts.INTERNAL_SOURCE
-
-
-def _with_alarms(
-    settings: Settings, changes: list[Change], known: Iterable[Incident], on_call: OnCall, now: datetime
-) -> list[Change]:
-    """Add an alarm for each incident that nobody answered. `known`: the alarms of before among others."""
-    by_slot = {incident.slot: incident for incident in known}
-    times = Times(_INTERNAL_TTL, settings.refire_quiet)
-    done = list(changes)
-    for change in filter(_is_unanswered, changes):
-        incident = change.incident
-        receiver, series = incident.slot.receiver, str(incident.series)
-        log.error("unanswered", incident=incident.id, receiver=receiver)
-        what = some((episode.labels.get("alertname", "") for episode in incident.firing), 3, 96)
-        summary = f"Nobody answered {what} at {receiver}: it rings nobody any more (incident {incident.id})"
-        # By its series each time is news, also while the alarm of the last time is acknowledged.
-        labels = {"severity": "critical", "incident": incident.id, "receiver": receiver, "series": series}
-        alarm = alerts.internal(_UNANSWERED, labels, {"summary": summary}, now)
-        ways = {alarm.alerts[0].fingerprint: (Destination(_alarm_slot(settings, incident.id)),)}
-        done += lifecycle.receive(by_slot, alarm, ways, settings.receiver, on_call, times, now)
-    return done
-
-
-def _alarm_slot(settings: Settings, incident_id: str) -> Slot:
-    """Give where the alarm belongs that nobody answered this incident."""
-    group = (("alertname", _UNANSWERED), ("incident", incident_id))
-    return Slot(alerts.INTERNAL_SOURCE, settings.route.receiver, group)
 
 
 def fail_over(

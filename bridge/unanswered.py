@@ -1,0 +1,56 @@
+"""Nobody answered: an alarm of its own, decided in the same transaction, so that no restart loses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from bridge import alerts, lifecycle
+from bridge.config import Settings
+from bridge.incidents import Change, Incident, Slot
+from bridge.lifecycle import Destination, Times
+from bridge.oncall import OnCall
+from bridge.texts import some
+
+log = structlog.get_logger()
+
+TTL: Final = timedelta(hours=1)
+"""The bridge's own alerts have nobody who resolves them: they end an hour after their last cause."""
+
+_NAME: Final = "PushkitBridgeIncidentUnanswered"
+
+
+def just_now(change: Change) -> bool:
+    """Tell whether nobody answered, by this very decision; an alarm of that is none again."""
+    now_so = any(event.kind == "unanswered" for event in change.events)
+    return now_so and change.incident.slot.source != alerts.INTERNAL_SOURCE
+
+
+def with_alarms(
+    settings: Settings, changes: list[Change], known: Iterable[Incident], on_call: OnCall, now: datetime
+) -> list[Change]:
+    """Add an alarm for each incident that nobody answered. `known`: the alarms of before among others."""
+    by_slot = {incident.slot: incident for incident in known}
+    times = Times(TTL, settings.refire_quiet)
+    done = list(changes)
+    for change in filter(just_now, changes):
+        incident = change.incident
+        receiver, series = incident.slot.receiver, str(incident.series)
+        log.error("unanswered", incident=incident.id, receiver=receiver)
+        what = some((episode.labels.get("alertname", "") for episode in incident.firing), 3, 96)
+        summary = f"Nobody answered {what} at {receiver}: it rings nobody any more (incident {incident.id})"
+        # By its series each time is news, also while the alarm of the last time is acknowledged.
+        labels = {"severity": "critical", "incident": incident.id, "receiver": receiver, "series": series}
+        alarm = alerts.internal(_NAME, labels, {"summary": summary}, now)
+        ways = {alarm.alerts[0].fingerprint: (Destination(slot_of(settings, incident.id)),)}
+        done += lifecycle.receive(by_slot, alarm, ways, settings.receiver, on_call, times, now)
+    return done
+
+
+def slot_of(settings: Settings, incident_id: str) -> Slot:
+    """Give where the alarm belongs that nobody answered this incident."""
+    group = (("alertname", _NAME), ("incident", incident_id))
+    return Slot(alerts.INTERNAL_SOURCE, settings.route.receiver, group)
