@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from builders import NOW, at, step
 
-from bridge.bundles import Bundle, Call, Handset, Line, Plan, plan
-from bridge.incidents import Incident, Page, Slot, make_page
+from bridge.bundles import Bundle, Call, Handset, Line, Plan, over, plan
+from bridge.incidents import Incident, Page, Slot, State, make_page
 
 ALICE, BOB = "alice-iphone", "bob-iphone"
 GAP = timedelta(seconds=30)
@@ -162,3 +162,40 @@ def test_two_calls_that_are_to_be_repeated_stay_two() -> None:
     lines = [*bound(calls[0], page("i1")), *bound(calls[1], page("i2"))]
     again = plan(lines, {}, {call.id: call for call in calls}, at(5), GAP)
     assert {call_of(bundle).id for bundle in again.bundles} == {call.id for call in calls}
+
+
+# --- when nobody needs to answer a call any more ------------------------------------------------
+
+
+RINGING = Incident(id="i1", slot=Slot("default", "i1"), opened_at=NOW, revision=1, series=1)
+
+
+@pytest.mark.parametrize(
+    ("incident", "end"),
+    [
+        (RINGING, None),
+        (None, ("withdrawn", "its record is gone")),
+        (replace(RINGING, state=State.ACKNOWLEDGED, acknowledged_by="bob"), ("acknowledged", "answered by bob")),
+        (replace(RINGING, state=State.RESOLVED, resolution="resolved"), ("resolved", "resolved")),
+        (replace(RINGING, state=State.RESOLVED, resolution="expired"),
+         ("expired", "expired: Alertmanager no longer mentions it")),
+        (replace(RINGING, series=2), ("withdrawn", "handed on, or silenced")),
+        # News begins a series too; its own ring follows, and until then this one calls for help.
+        (replace(RINGING, series=2, revision=2), None),
+    ],
+)  # fmt: skip
+def test_a_call_is_over_when_nothing_that_it_carries_needs_an_answer(
+    incident: Incident | None, end: tuple[str, str] | None
+) -> None:
+    call = call_of(only(planned(page("i1"))))
+    assert over(call, {} if incident is None else {"i1": incident}, {"i1": 1}) == end
+
+
+def test_a_call_goes_on_while_one_of_its_incidents_needs_an_answer() -> None:
+    call = call_of(only(planned(page("i1"), page("i2"))))
+    other = replace(RINGING, id="i2", slot=Slot("default", "i2"))
+    done = replace(RINGING, state=State.RESOLVED, resolution="resolved")
+    series = {"i1": 1, "i2": 1}
+    assert over(call, {"i1": done, "i2": other}, series) is None
+    taken = replace(other, state=State.ACKNOWLEDGED, acknowledged_by="bob")
+    assert over(call, {"i1": done, "i2": taken}, series) == ("acknowledged", "answered by bob")
