@@ -19,7 +19,10 @@ from bridge.store import Tx, calls, queries
 log = structlog.get_logger()
 
 _POLL: Final = timedelta(seconds=1)
-_BATCH: Final = 100
+_BATCH: Final = 500
+"""Incidents at once: what falls due at one instant is decided before the sender claims it for one call."""
+
+_PRUNE: Final = 100
 _PRUNE_EVERY: Final = timedelta(minutes=10)
 _PRUNE_PAUSE: Final = timedelta(seconds=1)
 """Between two batches while there is more: 100 a second, and rings that are due are never held up."""
@@ -106,7 +109,7 @@ class Escalator:
         before = now - self._desk.settings.storage.retention
 
         async def job(tx: Tx) -> int:
-            return await queries.prune(tx.connection, before, _BATCH)
+            return await queries.prune(tx.connection, before, _PRUNE)
 
         more = await self._desk.store.write(job)
         self._prune_at = now + (_PRUNE_PAUSE if more else _PRUNE_EVERY)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bridge.incidents import Change, Incident
+from bridge.incidents import Change, Incident, Slot
 from bridge.oncall import Roster
 from bridge.store import engine, outbox, queries
 from bridge.store.engine import StoreError
@@ -120,9 +121,12 @@ class Store:
         await tx.incidents(*(one.scope for one in updates))
         roster = await tx.roster()
         results = []
-        for number, one in enumerate(updates):
-            # Each has an instant of its own: what is begun, ended and begun again has another identity.
-            now = tx.now + number * timedelta.resolution
+        taken: Counter[Slot] = Counter()
+        for one in updates:
+            # What is begun, ended and begun again has another identity, for its instant is another.
+            taken.update(one.scope.slots)
+            before = max((taken[slot] for slot in one.scope.slots), default=1) - 1
+            now = tx.now + before * timedelta.resolution
             changes = tuple(one.decide(tx.matching(one.scope), roster, now))
             tx.stage(changes)
             results.append((changes, bool(changes)))

@@ -108,20 +108,23 @@ def _swept(row: RowMapping) -> Settled:
 async def _due(
     connection: AsyncConnection, now: datetime, busy: Iterable[str], ways: Ways
 ) -> dict[str, RowMapping]:
-    """Load pages that can go out now: however many wait for a busy phone, they keep nobody else waiting."""
+    """Load pages that can go out now: however many wait for a busy phone, they keep nobody else waiting.
+
+    Of a phone that is among the first they are all, however many: what is due travels in one call.
+    """
     due = OPEN_PAGE & (pages.c.next_attempt_at <= now) & ~_unwanted(now)
     if Ways.POSTS not in ways:
         due &= pages.c.kind != "webhook"
     if Ways.PUSHES not in ways:
         due &= pages.c.kind == "webhook"
     waits = _FRESH_CALL & pages.c.target.in_(list(busy))
-    first = select(pages).where(due & ~waits).order_by(pages.c.next_attempt_at).limit(_BATCH)
+    wanted = select(pages).where(due & ~waits)
+    first = wanted.order_by(pages.c.next_attempt_at).limit(_BATCH)
     found = {row["id"]: row for row in (await connection.execute(first)).mappings()}
     if len(found) == _BATCH:
-        # The limit may have cut a call that is to be repeated, and its halves would be two pushes.
-        cut = {row["call_id"] for row in found.values()} - {None}
-        rest = await connection.execute(select(pages).where(due & pages.c.call_id.in_(cut)))
-        found |= {row["id"]: row for row in rest.mappings()}
+        phones = {row["target"] for row in found.values() if row["kind"] != "webhook"}
+        rest = wanted.where((pages.c.kind != "webhook") & pages.c.target.in_(phones))
+        found |= {row["id"]: row for row in (await connection.execute(rest)).mappings()}
     return found
 
 
@@ -237,29 +240,30 @@ async def try_again(
 
     No page waits for an attempt beyond its own time: then it is due, to be settled as expired.
     """
-    mine = [page.id for page in await _still_mine(connection, bundle)]
     in_time = case((pages.c.expires_at < at, pages.c.expires_at), else_=literal(at, Instant))
     await connection.execute(
-        update(pages)
-        .where(pages.c.id.in_(mine))
-        .values(state="waiting", next_attempt_at=in_time, reason=reason)
+        update(pages).where(_mine(bundle)).values(state="waiting", next_attempt_at=in_time, reason=reason)
     )
-    found = await connection.execute(
-        select(pages).where(pages.c.id.in_(mine) & pages.c.withdrawn.is_not(None))
-    )
+    unwanted = (pages.c.state == "waiting") & pages.c.withdrawn.is_not(None)
+    found = await connection.execute(select(pages).where(_travels(bundle) & unwanted))
     settled = tuple(_swept(row) for row in found.mappings())
     await _write(connection, settled, now)
     return settled
 
 
 async def _still_mine(connection: AsyncConnection, bundle: Bundle) -> tuple[Page, ...]:
-    attempts = {line.page.id: line.attempt for line in bundle.lines}
-    found = await connection.execute(select(pages).where(pages.c.id.in_(list(attempts))))
-    return tuple(
-        rows.page(row)
-        for row in found.mappings()
-        if row["state"] == "sending" and row["attempt"] == attempts[row["id"]]
-    )
+    return tuple(map(rows.page, (await connection.execute(select(pages).where(_mine(bundle)))).mappings()))
+
+
+def _mine(bundle: Bundle) -> ColumnElement[bool]:
+    """The condition that a page's last claim is still the bundle's: its lines were all claimed together."""
+    still = (pages.c.state == "sending") & (pages.c.attempt == bundle.lines[0].attempt)
+    return _travels(bundle) & still
+
+
+def _travels(bundle: Bundle) -> ColumnElement[bool]:
+    """The condition that a page is in the bundle; a call may carry more than fit into a list of ids."""
+    return pages.c.id == bundle.lines[0].page.id if bundle.call is None else pages.c.call_id == bundle.call.id
 
 
 async def accept_call(

@@ -13,7 +13,7 @@ from bridge.bundles import Call
 from bridge.incidents import Incident
 from bridge.store.outbox import call_of
 from bridge.store.tables import calls, devices, incidents, pages, timeline
-from bridge.store.tx import load_incidents
+from bridge.store.tx import chunks, load_incidents
 
 _IN_PLAY = ("sending", "open")
 
@@ -65,9 +65,10 @@ async def find_incident(connection: AsyncConnection, view: View, name: str) -> I
 async def timelines(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, list[RowMapping]]:
     """Load the timelines of incidents."""
     found: dict[str, list[RowMapping]] = {name: [] for name in ids}
-    query = select(timeline).where(timeline.c.incident_id.in_(list(found))).order_by(timeline.c.id)
-    for row in (await connection.execute(query)).mappings():
-        found[row["incident_id"]].append(row)
+    for chunk in chunks(list(found)):
+        query = select(timeline).where(timeline.c.incident_id.in_(chunk)).order_by(timeline.c.id)
+        for row in (await connection.execute(query)).mappings():
+            found[row["incident_id"]].append(row)
     return found
 
 

@@ -36,12 +36,12 @@ class Tx:
         """Load the incidents of these scopes, each with all its episodes."""
         ids = {name for scope in scopes for name in scope.ids}
         slots = {rows.slot_key(slot) for scope in scopes for slot in scope.slots}
-        for chunk in _chunks(sorted(slots)):
+        for chunk in chunks(sorted(slots)):
             ids |= await self._ids(incidents.c.id, OPEN_INCIDENT & incidents.c.slot.in_(chunk))
         for source in {scope.source for scope in scopes if scope.fingerprints}:
             mine = (episodes.c.source == source) & (episodes.c.status == "firing")
             wanted = {name for scope in scopes if scope.source == source for name in scope.fingerprints}
-            for chunk in _chunks(sorted(wanted)):
+            for chunk in chunks(sorted(wanted)):
                 ids |= await self._ids(episodes.c.incident_id, mine & episodes.c.fingerprint.in_(chunk))
         self._stage.loaded(await load_incidents(self.connection, sorted(ids - self._stage.known)))
         return self._stage.matching(*scopes)
@@ -133,7 +133,7 @@ class Tx:
             by_reason.setdefault(reason, []).append(incident_id)
         for reason, ids in by_reason.items():
             over = {"state": "settled", "outcome": "withdrawn", "reason": reason, "settled_at": self.now}
-            for chunk in _chunks(ids):
+            for chunk in chunks(ids):
                 mine = update(pages).where(pages.c.incident_id.in_(chunk)).values(withdrawn=reason)
                 await self.connection.execute(mine.where(pages.c.state == "waiting").values(over))
                 await self.connection.execute(mine.where(pages.c.state == "sending"))
@@ -144,7 +144,7 @@ class Tx:
         So it is with a stand-in that two failures ask for, or that rang before a reload in its own name.
         """
         known: set[str] = set()
-        for chunk in _chunks(stage.perhaps_known()):
+        for chunk in chunks(stage.perhaps_known()):
             known |= await self._ids(pages.c.id, pages.c.id.in_(chunk))
         new = [
             rows.page_row(page, self.now, stage.dropped.get(page.id))
@@ -159,7 +159,7 @@ async def load_incidents(connection: AsyncConnection, ids: Sequence[str]) -> tup
     """Load incidents with their episodes, in the order of `ids`; one that is not there is left out."""
     heads: dict[str, Any] = {}
     alerts: dict[str, dict[str, Episode]] = {}
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids):
         found = await connection.execute(select(incidents).where(incidents.c.id.in_(chunk)))
         heads.update((row["id"], row) for row in found.mappings())
         found = await connection.execute(select(episodes).where(episodes.c.incident_id.in_(chunk)))
@@ -168,5 +168,6 @@ async def load_incidents(connection: AsyncConnection, ids: Sequence[str]) -> tup
     return tuple(rows.incident(heads[name], alerts.get(name, {})) for name in ids if name in heads)
 
 
-def _chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
+def chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
+    """Cut a list of values into such as fit into one statement."""
     return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
