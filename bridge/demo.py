@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 import shutil
 import signal
@@ -21,6 +20,7 @@ import click
 from bridge.children import Child, ChildError
 from bridge.client import ClientError
 from bridge.config import ConfigError
+from bridge.keys import Keys
 from bridge.rig import PROGRAM, Rig, open_rig, programs
 from bridge.simulator import Phone
 from bridge.simulator.feeds import Event
@@ -51,9 +51,8 @@ _GONE: Final = "\nStopped; nothing is left running."
 _TOLD: Final = {
     "answered": "is answered",
     "declined": "is declined",
-    "ended": "stops ringing: nobody has answered",
 }
-"""Events of the simulator's phones, in words; "ringing" has more to it."""
+"""Events of the simulator's phones, in words; "ringing" and "ended" have more to them."""
 
 
 class Stopped(Exception):
@@ -136,6 +135,7 @@ async def _play(rig: Rig) -> None:
     await rig.ready()
     _who_is_who(rig, alertmanager)
     story, keys = Story(), Keys()
+    await _enrol(rig, story)
     incident = await _fire(rig, alertmanager, story)
     phones = await _rung(rig, story, incident)
     async with _narrated(rig, story):
@@ -161,6 +161,14 @@ def _who_is_who(rig: Rig, alertmanager: Child) -> None:
 
 
 # --- the story ---
+
+
+async def _enrol(rig: Rig, story: Story) -> None:
+    """Let one more phone enrol by a code, as a new phone would; those of the configuration have not."""
+    owner = rig.settings.people[-1]
+    phone, code = await rig.enrol(owner, f"{owner}-enrolled")
+    story.tell("you", f"would type: pushkit-bridge devices enroll {owner}; it shows a QR code, and {code}")
+    story.tell(phone.name, "exchanges the code for a credential, and puts its push tokens")
 
 
 async def _fire(rig: Rig, alertmanager: Child, story: Story) -> str:
@@ -226,7 +234,11 @@ async def _end(rig: Rig, alertmanager: Child, story: Story, incident: str) -> No
     story.tell(
         "bridge", f"incident acknowledged by {found['acknowledged_by']}: no phone is rung for it again"
     )
-    story.tell("demo", "a phone that is not enrolled, as these, does not hear it: it rings to its call's end")
+    for phone in rig.simulator.phones:
+        if phone.membership is not None:
+            for call in phone.calls.items:
+                await rig.within(f"{phone.name} to hear of it", call.wait_until_over(None))
+    story.tell("demo", "a phone that is not enrolled does not hear it: it rings to its call's end")
     # With its fraction: cut to the second, the end could lie before the alert's start.
     await rig.amtool(alertmanager, "alert", "add", *_ALERT, f"--end={datetime.now(UTC).isoformat()}")
     story.tell("amtool", "tells Alertmanager that the alert is over")
@@ -250,38 +262,6 @@ async def _show_record(rig: Rig, incident: str) -> None:
 
 
 # --- at a terminal ---
-
-
-class Keys:
-    """What a person types: only that Enter was pressed matters. `there` is False without a terminal."""
-
-    def __init__(self) -> None:
-        self.there = sys.stdin.isatty()
-        self._pressed = asyncio.Event()
-        self._over = False
-        if self.there:
-            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._read)
-
-    def _read(self) -> None:
-        with suppress(OSError):  # the terminal has gone
-            if os.read(sys.stdin.fileno(), 4096):
-                self._pressed.set()
-                return
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        self._over = True
-        self._pressed.set()
-
-    def forget(self) -> None:
-        """Let what was typed so far mean nothing."""
-        if not self._over:
-            self._pressed.clear()
-
-    async def pressed(self) -> None:
-        """Wait for Enter. Raises EOFError at the end of the input (Ctrl-D)."""
-        await self._pressed.wait()
-        if self._over:
-            raise EOFError
-        self._pressed.clear()
 
 
 @asynccontextmanager
@@ -308,6 +288,8 @@ def _narrate(rig: Rig, story: Story, event: Event) -> None:
     if event.kind == "ringing":
         call = rig.simulator.phone(name).calls.items[-1]
         story.tell(name, f"RINGS: {_shown(call.payload)}\a")
+    elif event.kind == "ended":
+        story.tell(name, f"stops ringing: {event.data['why']}")
     elif event.kind in _TOLD:
         story.tell(name, _TOLD[event.kind])
 

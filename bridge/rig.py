@@ -23,7 +23,7 @@ from bridge.children import Child, ChildError, child, find_program, free_port, r
 from bridge.client import Client, ClientError
 from bridge.config import Settings, load
 from bridge.config.tree import read
-from bridge.simulator import Simulator
+from bridge.simulator import Phone, Simulator
 from bridge.simulator.feeds import Feed
 
 T = TypeVar("T")
@@ -119,6 +119,14 @@ class Rig:
             "GET", f"/api/v1/incidents/{incident_id}", {}
         )
         return story
+
+    async def enrol(self, owner: str, name: str) -> tuple[Phone, str]:
+        """Let a new phone enrol for a person; gives it, and the code. Raises ClientError."""
+        wish = {"owner": owner, "device": name}
+        made = await Client(self.bridge_url, None).ask("POST", "/api/v1/enrolments", wish)
+        phone = self.simulator.add_phone(name)
+        await phone.enrol(made["url"], made["code"])
+        return phone, made["code"]
 
     async def until(self, what: str, look: Callable[[], Awaitable[T | None]]) -> T:
         """Look until there is something. Raises ChildError, naming what did not happen."""

@@ -57,6 +57,10 @@ class Call:
         self.history.append((now, state))
         self._signal.fire()
 
+    async def wait_until_over(self, seconds: float | None = 10.0) -> None:
+        """Come back when the call rings no more. Raises TimeoutError."""
+        await self._signal.until(lambda: self.state != "ringing", seconds)
+
     async def wait_for(self, state: CallState, seconds: float | None = 10.0) -> None:
         """Come back when the call has reached `state`. Raises TimeoutError."""
         await self._signal.until(lambda: any(reached == state for _, reached in self.history), seconds)

@@ -102,8 +102,8 @@ class Phone:
             self._ring(call)
         elif fate == "joined":
             self._join(self._newest[call.uuid], call)
-        elif fate in {"notified", "quiet"}:
-            self._receipt(call, "received")
+        elif fate in {"notified", "quiet"} and _aps(notification).get("mutable-content") == 1:
+            self._receipt(call, "received")  # by the app's extension, which iOS runs where this is asked for
         elif fate == "repeat":
             self._receipt(call, "failed", CALL_UUID_ALREADY_EXISTS)
         elif fate == "filtered":
@@ -206,10 +206,10 @@ class Phone:
         return self._report(notification)
 
     def _sounds(self, notification: Notification) -> bool:
-        """Tell whether Do Not Disturb lets a notification through; the app's extension runs in any case."""
+        """Tell whether Do Not Disturb lets a notification through."""
         if self.profile.behaviour != "do-not-disturb":
             return True
-        level = notification.payload.get("aps", {}).get("interruption-level")
+        level = _aps(notification).get("interruption-level")
         return level == "critical" or (level == "time-sensitive" and self.profile.time_sensitive)
 
     def _read(self, notification: Notification) -> Call | None:
@@ -268,7 +268,7 @@ class Phone:
     def _finish(self, call: Call, state: CallState, why: str = "") -> Call:
         call.why = why
         call.change(state, self._agenda.now())
-        self._events.publish(state, **self._named(call))
+        self._events.publish(state, **self._named(call), **({"why": why} if why else {}))
         if state in {"answered", "declined"}:
             self._receipt(call, "answered" if state == "answered" else "declined")
         return call
@@ -291,3 +291,8 @@ class Phone:
         self._events.publish(
             "receipt", phone=self.name, call=receipt.call_uuid, receipt=receipt.kind, status=receipt.status
         )
+
+
+def _aps(notification: Notification) -> dict[str, Any]:
+    aps = notification.payload.get("aps")
+    return aps if isinstance(aps, dict) else {}

@@ -58,6 +58,7 @@ async def test_a_kill_in_the_middle_of_it_rings_nobody_again(tmp_path: Path) -> 
         await sending(told)
         await acknowledge(told)
         await told.kill()
+        told.alice.profile.behaviour = "normal"
         await told.start()
         await told.pass_(HOUR)
         assert told.fates()[0] == "rang"

@@ -119,17 +119,19 @@ async def demo_at_a_terminal(tmp_path: Path, config: Path = EXAMPLE) -> AsyncIte
 
 
 HAND_OVERS = (
+    "you .* pushkit-bridge devices enroll bob; .* [0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}",
+    "bob-enrolled .* credential",
     "amtool .* gives Alertmanager an alert: alertname=DiskFull",
     "Alertmanager .* posts its webhook",
     "bridge .* on disk .* 200: incident",
-    "bridge .* pushes to APNs, for alice-iphone, bob-iphone",
+    "bridge .* pushes to APNs, for alice-iphone, bob-enrolled, bob-iphone",
     "alice-iphone .* RINGS: CRITICAL DiskFull - storage: Disk full on db-1",
     "alice-iphone .* tells the bridge: received",
     "bob-iphone .* RINGS: CRITICAL DiskFull - storage: Disk full on db-1",
     "answer",
     "alice-iphone .* is answered",
     "bridge .* incident acknowledged by alice",
-    "demo .* not enrolled, .* rings to its call's end",
+    "demo .* not enrolled .* rings to its call's end",
     "amtool .* the alert is over",
     "Alertmanager .* posts .* resolved",
     "bridge .* incident resolved",
@@ -151,6 +153,7 @@ async def test_without_a_terminal_the_demo_answers_by_itself_tells_all_in_order_
     async with demo(tmp_path) as running:
         assert await running.end() == 0, running.text
         assert_told_in_order(running.text)
+        assert re.search("bob-enrolled .* stops ringing: acknowledged: answered by alice", running.text)
         assert running.left_behind() == []
 
 

@@ -144,10 +144,13 @@ async def test_a_bridge_that_is_down_holds_up_no_other(
     assert (await sim.phone("alice").wait_for_receipt()).accepted
 
 
-async def test_a_notification_with_a_receipt_url_is_acknowledged_as_received(
+async def test_a_notification_that_lets_the_apps_extension_run_is_acknowledged_as_received(
     sender: Sender, bridge: Bridge, sim: Simulator, receiver: Receiver
 ) -> None:
-    await sender.send(bridge.alert_headers(), bridge.call(**receiver.call()))
+    body = json.loads(bridge.call(**receiver.call()))
+    for mutable in (0, 1):
+        aps = {"alert": {"title": "x"}, "mutable-content": mutable}
+        await sender.send(bridge.alert_headers(), json.dumps(body | {"aps": aps}).encode())
     await sim.phone("alice").wait_for_receipt()
     assert receiver.kinds == ["received"]
     assert sim.phone("alice").calls.items == []
@@ -246,7 +249,8 @@ async def test_do_not_disturb_lets_through_what_is_critical_or_allowed(
     """The app's notification service extension runs in any case, and posts `received`."""
     phone = sim.phone("alice")
     phone.profile.behaviour, phone.profile.time_sensitive = "do-not-disturb", allowed
-    body = json.loads(bridge.call(**receiver.call())) | {"aps": {"alert": {"title": "x"}}}
+    body = json.loads(bridge.call(**receiver.call()))
+    body["aps"] = {"alert": {"title": "x"}, "mutable-content": 1}
     if level is not None:
         body["aps"]["interruption-level"] = level
     await sender.send(bridge.alert_headers(), json.dumps(body).encode())
