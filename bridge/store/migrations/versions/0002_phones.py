@@ -41,15 +41,3 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("device", "event_id"),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("actions")
-    op.drop_table("enrolments")
-    op.drop_index("calls_by_receipt", table_name="calls")
-    op.drop_column("calls", "receipt_due_at")
-    op.drop_index("devices_by_credential", table_name="devices")
-    for name in ("credential", "app_version", "os_version", "enrolled_at", "heard_at", "silent_calls"):
-        op.drop_column("devices", name)
-    for name in ("stand_ins", "acknowledged_until", "silenced_until"):
-        op.drop_column("incidents", name)

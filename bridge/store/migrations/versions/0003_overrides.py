@@ -27,7 +27,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
-
-
-def downgrade() -> None:
-    op.drop_table("overrides")
