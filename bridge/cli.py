@@ -263,7 +263,13 @@ def _json(value: Any) -> str:
 
 
 @main.command()
-@click.option("--url", default="http://127.0.0.1:9095/-/healthy", show_default=True)
+@click.option(
+    "--url",
+    default="http://127.0.0.1:9095/-/healthy",
+    show_default=True,
+    envvar="PUSHKIT_BRIDGE_HEALTH_URL",
+    help="What to ask; https:// where the listener has TLS.",
+)
 @click.option(
     "--ca-file", type=_FILE, envvar="PUSHKIT_BRIDGE_CA_FILE", help="Who signed its certificate, in PEM."
 )

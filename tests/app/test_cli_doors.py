@@ -125,3 +125,15 @@ def test_a_token_file_and_a_password_are_one_too_many(tmp_path: Path) -> None:
         "incidents", "list", f"--bridge.token-file={tmp_path / 'token'}", "--bridge.url=http://a:b@h"
     )
     assert (result.exit_code, "either" in result.stderr) == (1, True)
+
+
+async def test_a_health_check_of_a_container_needs_no_flags(stage: World) -> None:
+    """The image's HEALTHCHECK has none; only the environment can say that the listener has TLS."""
+    await serve(stage, clients=False)
+    ca = {"PUSHKIT_BRIDGE_CA_FILE": str(stage.folder / "ca.pem")}
+    url = {"PUSHKIT_BRIDGE_HEALTH_URL": f"{stage.url}/-/healthy"}
+    exits = [
+        (await asyncio.to_thread(run, "healthcheck", env=environment)).exit_code
+        for environment in (ca | url, url)
+    ]
+    assert exits == [0, 1]
