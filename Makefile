@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/ready
+ROUNDS := 10
 BENCH_READY := .venv/bench-ready
 
 # The pure floor's own tests; tests/pure.coveragerc names the modules that they must cover.
@@ -10,7 +11,7 @@ PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildc
 	routing routetree schedules texts timeintervals zones))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak fmt lock image
+.PHONY: help demo test fuzz check bench soak fmt lock image
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,8 +23,12 @@ demo: $(READY) ## ring a virtual phone for a real alert: bridge, simulator and A
 test: $(READY) ## run every test, then ask for full coverage of the pure modules
 	@scripts/need prometheus-alertmanager amtool prometheus promtool nghttpd node curl cc libnghttp2-dev libssl-dev
 	@if [ "$$(id -u)" -eq 0 ]; then scripts/need buildah debootstrap; fi
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --hypothesis-profile=ci
 	$(BIN)/pytest -q -n0 -p no:randomly --cov --cov-config=tests/pure.coveragerc $(PURE_TESTS)
+
+fuzz: $(READY) ## play the random stories again and again, each time others; ROUNDS=10
+	@scripts/need nghttpd node
+	@for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -q -n auto -m hypothesis || exit; done
 
 check: $(READY) ## lint, formatting and types
 	$(BIN)/ruff check
