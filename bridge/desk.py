@@ -232,7 +232,8 @@ class Desk:
             page = pages.get(incident.id)
             change = Change(incident)
             if page is not None:
-                change = escalation.accepted(change, page, settings.on_call(roster))
+                policy = settings.receiver(incident.slot.receiver)
+                change = escalation.accepted(change, page, policy, settings.on_call(roster))
                 change = escalation.reached(change, page)
             changes.append(_heard(settings, change, call, receipt, page, roster, tx.now))
         await apply(tx, settings, changes)

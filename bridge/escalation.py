@@ -78,7 +78,7 @@ def _ring(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> C
     step = policy.steps[incident.step - 1]
     phones = _targets(incident, policy, on_call, now)
     rung = [phone for phone in phones if _rings(phone, step, incident)]
-    webhooks = step.webhooks if incident.ring == 0 else ()
+    webhooks = step.webhooks if incident.ring == 0 and _posts(incident, policy) else ()
     if incident.ring == 0:
         change = _name_the_gap(_name_the_unusable(change, phones), on_call.gap(step.device_groups, now))
     if not rung and not webhooks:
@@ -91,6 +91,11 @@ def _ring(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> C
     return change.page(*_pages(change.incident, step, rung, webhooks, now)).note(
         "ring", f"step {incident.step}, ring {incident.ring + 1}: {whom}"
     )
+
+
+def _posts(incident: Incident, policy: Receiver) -> bool:
+    """Whether webhooks go out: once in each round of the policy, not in those added as nobody was reached."""
+    return incident.round <= policy.repeat + 1 or not policy.rings_phones
 
 
 def _pages(
@@ -223,15 +228,19 @@ def _step(incident: Incident, policy: Receiver) -> Step:
     return policy.steps[min(incident.step, len(policy.steps)) - 1]
 
 
-def accepted(change: Change, page: Page, on_call: OnCall) -> Change:
+def accepted(change: Change, page: Page, policy: Receiver, on_call: OnCall) -> Change:
     """APNs, or a webhook's server, took a page.
 
     Of an enrolled phone that is no sign that anybody was reached; of any other there will be no better one.
+    A webhook wakes nobody: where there are phones as well, they ring on, so that a revoked key that is
+    mended makes them ring.
     """
+    if page.kind == "webhook":
+        return change if policy.rings_phones else reached(change, page)
     told = change.incident.told
-    if page.kind != "webhook" and page.target not in told:
+    if page.target not in told:
         change = change.to(told=(*told, page.target))
-    phone = on_call.phone(page.target) if page.kind != "webhook" else None
+    phone = on_call.phone(page.target)
     return change if phone is not None and phone.enrolled else reached(change, page)
 
 

@@ -41,7 +41,7 @@ class Receiver:
     """An escalation policy under Alertmanager's word for it.
 
     `repeat` is how many times the steps begin anew after the last one; then the incident
-    ends as unanswered. A policy that reached nobody at all is repeated without end.
+    ends as unanswered. A policy that reached no phone at all is repeated without end.
     `receipt_timeout` is how long an enrolled phone has to say that it got a push, from APNs'
     acceptance; `ack_timeout` how long an acknowledgement holds, None = until the incident ends.
     `otherwise` are the device groups that ring where a schedule has a gap, or a step has no device.
@@ -55,3 +55,8 @@ class Receiver:
     receipt_timeout: timedelta = timedelta(seconds=10)
     ack_timeout: timedelta | None = None
     otherwise: tuple[str, ...] = ()
+
+    @property
+    def rings_phones(self) -> bool:
+        """Whether it has any phones to ring, and not outgoing webhooks alone."""
+        return bool(self.otherwise) or any(step.device_groups for step in self.steps)

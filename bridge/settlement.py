@@ -74,7 +74,13 @@ async def settle(
         by_incident = {page.incident_id: page for page in pages}
         on_call = settings.on_call(await tx.roster())
         await tx.apply(
-            escalation.accepted(change, by_incident[change.incident.id], on_call) for change in changes
+            escalation.accepted(
+                change,
+                by_incident[change.incident.id],
+                settings.receiver(change.incident.slot.receiver),
+                on_call,
+            )
+            for change in changes
         )
         return settled, False
     set_aside = await _set_aside(tx, bundle, outcome, token)

@@ -95,7 +95,7 @@ class Story:
         """Let APNs take every open page."""
         for page in list(self.open_pages.values()):
             del self.open_pages[page.id]
-            self.apply(escalation.accepted(Change(self.incident), page, self.on_call))
+            self.apply(escalation.accepted(Change(self.incident), page, self.policy, self.on_call))
 
     def drop_out(self, page: Page, why: str = "declined") -> Change:
         return self._without(escalation.drop_out, page, why)

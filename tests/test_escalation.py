@@ -247,6 +247,24 @@ def test_rule_4_a_webhook_alone_is_a_step_too_and_counts_as_reached_once_taken()
     assert (story.incident.unanswered_at, story.incident.told) == (at(60), ())
 
 
+def test_rule_4_a_webhook_that_was_taken_wakes_nobody_so_that_phones_ring_once_apns_takes_them() -> None:
+    """A revoked key that is mended: the rounds have gone on, and the webhook was not posted in each of them."""
+    story = started(Story(receiver(step("platform", webhooks=("hook",), then_after=60))))
+    hook = next(page for page in story.pages if page.kind == "webhook")
+    story.apply(
+        escalation.accepted(
+            Change(story.incident), story.open_pages.pop(hook.id), story.policy, story.on_call
+        )
+    )
+    for _ in range(4):
+        for page in list(story.open_pages.values()):
+            story.fail_over(page, "misconfigured (Forbidden)")
+        story.wait(60, accept=False)
+    assert [page.kind for page in story.pages].count("webhook") == 1
+    assert story.incident.unanswered_at is None
+    assert [page.kind for page in story.open_pages.values()] == ["ring"]
+
+
 def test_rule_4_a_webhook_that_cannot_be_reached_ends_its_step() -> None:
     story = started(Story(receiver(step(webhooks=("hook",)), step("platform"))))
     story.drop_out(story.pages[0], "HTTP 404")
@@ -257,9 +275,11 @@ def test_what_was_accepted_for_an_earlier_series_reaches_nobody_now_but_was_told
     story = started(Story())
     page = story.pages[0]
     story.receive(make_alert("NodeDown"))
-    incident = escalation.accepted(Change(story.incident), page, story.on_call).incident
+    incident = escalation.accepted(Change(story.incident), page, story.policy, story.on_call).incident
     assert (incident.reached, incident.told) == (False, (ALICE,))
-    again = escalation.accepted(Change(replace(incident, reached=True)), page, story.on_call).incident
+    again = escalation.accepted(
+        Change(replace(incident, reached=True)), page, story.policy, story.on_call
+    ).incident
     assert (again.reached, again.told) == (True, (ALICE,))
 
 
