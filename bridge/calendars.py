@@ -173,7 +173,7 @@ def _parse(text: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its guesses about time zones
             calendar = icalendar.Calendar.from_ical(lines)
-    except ValueError:
+    except Exception:  # noqa: BLE001 - mostly ValueError, but an AttributeError for VALUE=DATE,DATE
         # Not its words: they quote the text, and that may be another file's, with a secret in it.
         raise CalendarError("is not an iCalendar: a line of it is in another format, or missing") from None
     return calendar

@@ -468,6 +468,10 @@ def test_two_hours_a_day_are_not_too_often() -> None:
             "none of its events is understood; ",
         ),
         (ical(shift("alice", *NIGHT), head=["CALSCALE:JULIAN"]), "none of its events is understood; "),
+        (
+            ical(event("DTSTART;VALUE=DATE,DATE:20260101")),
+            "is not an iCalendar: a line of it is in another format, or missing",
+        ),
         (ical() + ical(), "is not an iCalendar: a line of it is in another format, or missing"),
     ],
 )
