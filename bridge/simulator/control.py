@@ -5,30 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from aiohttp import ClientConnectionResetError, web
 
-from bridge.pushes import Environment, PushKind
-from bridge.simulator.answers import Answer, scripted
+from bridge.pushes import PushKind
+from bridge.simulator import wishes
+from bridge.simulator.answers import Answer
 from bridge.simulator.calls import Call
 from bridge.simulator.feeds import Event
-from bridge.simulator.membership import Refused, read_link
+from bridge.simulator.membership import Refused
 from bridge.simulator.phones import Phone
-from bridge.simulator.profile import Behaviour, Profile, Push
+from bridge.simulator.profile import Profile, Push
 
 if TYPE_CHECKING:
     from bridge.simulator import Simulator
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_TEXTS: Final = ("bundle_id", "voip_token", "alert_token")
-_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "environment": get_args(Environment),
-    "behaviour": get_args(Behaviour),
-    "receipts_by": ("token", "credential"),
-}
-_FIELDS: Final = (*_TEXTS, *_CHOICES, "delay", "auto_answer", "unregistered_since", "time_sensitive")
 
 
 def make_app(sim: Simulator) -> web.Application:
@@ -96,14 +89,15 @@ class _Control:
 
     async def put(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        wish = _settings(await _body(request))
+        wish = wishes.settings(await wishes.read_body(request))
         if name in self._sim.phones:
             return web.json_response(_phone(self._change(self._sim.phone(name), wish)))
         return web.json_response(_phone(self._sim.add_phone(name, **wish)), status=201)
 
     async def patch(self, request: web.Request) -> web.Response:
         phone = self._named(request)
-        return web.json_response(_phone(self._change(phone, _settings(await _body(request)))))
+        wish = wishes.settings(await wishes.read_body(request))
+        return web.json_response(_phone(self._change(phone, wish)))
 
     async def delete(self, request: web.Request) -> web.Response:
         await self._sim.remove_phone(request.match_info["name"])
@@ -116,25 +110,22 @@ class _Control:
         return web.json_response([_call(call) for call in self._named(request).calls.items])
 
     async def answer(self, request: web.Request) -> web.Response:
-        return web.json_response(_call(self._named(request).answer(await _call_uuid(request))))
+        return web.json_response(_call(self._named(request).answer(await wishes.call_uuid(request))))
 
     async def decline(self, request: web.Request) -> web.Response:
-        return web.json_response(_call(self._named(request).decline(await _call_uuid(request))))
+        return web.json_response(_call(self._named(request).decline(await wishes.call_uuid(request))))
 
     async def script(self, request: web.Request) -> web.Response:
         """Take one answer or a list of them; each may say `times`."""
         phone = self._named(request)
-        wishes = await _json(request)
-        for answer, times in [_times(wish) for wish in (wishes if isinstance(wishes, list) else [wishes])]:
+        for answer, times in wishes.script(await wishes.read_json(request)):
             phone.answer_next(answer, times)
         return web.json_response(_phone(phone))
 
     async def enrol(self, request: web.Request) -> web.Response:
         """Enrol with a bridge: `link` is what its QR code says; or `url` and `code`."""
-        phone, wish = self._named(request), await _body(request)
-        url, code = (
-            read_link(_text(wish, "link")) if "link" in wish else (_text(wish, "url"), _text(wish, "code"))
-        )
+        phone = self._named(request)
+        url, code = wishes.enrolment(await wishes.read_body(request))
         await phone.enrol(url, code)
         return web.json_response(_phone(phone))
 
@@ -146,7 +137,7 @@ class _Control:
 
     async def invalidate(self, request: web.Request) -> web.Response:
         """Lose the token of a `kind`, as PushKit's didInvalidatePushToken tells."""
-        phone, wish = self._named(request), await _body(request)
+        phone, wish = self._named(request), await wishes.read_body(request)
         if wish.get("kind") not in get_args(PushKind):
             raise ValueError(f"kind is voip or alert, not {wish.get('kind')!r}")
         await phone.invalidate(wish["kind"])
@@ -156,7 +147,7 @@ class _Control:
         """Do something to an incident as the phone's owner; the body goes to the bridge as it is."""
         membership = self._named(request).enrolled
         incident, verb = request.match_info["id"], request.match_info["verb"]
-        return web.json_response(await membership.act(incident, verb, **await _body(request)))
+        return web.json_response(await membership.act(incident, verb, **await wishes.read_body(request)))
 
     async def answers(self, _: web.Request) -> web.Response:
         """Give the newest 1,000 answers, newest last."""
@@ -172,7 +163,7 @@ class _Control:
         return web.json_response(self._sim.faults.state())
 
     async def fault(self, request: web.Request) -> web.Response:
-        self._sim.faults.apply(await _body(request))
+        self._sim.faults.apply(await wishes.read_body(request))
         return web.json_response(self._sim.faults.state())
 
     async def clear_faults(self, _: web.Request) -> web.Response:
@@ -213,79 +204,9 @@ def _path(route: web.AbstractRoute) -> str:
     return route.resource.canonical if route.resource else ""
 
 
-async def _json(request: web.Request) -> Any:
-    body = await request.read()
-    try:
-        return json.loads(body) if body else {}
-    except ValueError as error:
-        raise ValueError(f"the body is not JSON: {error}") from error
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    value = await _json(request)
-    if not isinstance(value, dict):
-        raise ValueError("the body is a JSON object")  # noqa: TRY004 - one error for the interface
-    return value
-
-
-def _text(wish: Mapping[str, Any], name: str) -> str:
-    value = wish.get(name)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is a text, not {value!r}")  # noqa: TRY004 - one error for the interface
-    return value
-
-
-async def _call_uuid(request: web.Request) -> str | None:
-    wanted = (await _body(request)).get("call")
-    if wanted is not None and not isinstance(wanted, str):
-        raise ValueError(f"call is the UUID of a call, not {wanted!r}")
-    return wanted
-
-
-def _settings(wish: Mapping[str, Any]) -> dict[str, Any]:
-    """Check what can be set about a phone. Raises ValueError with a sentence for the person."""
-    if unknown := set(wish) - set(_FIELDS):
-        raise ValueError(f"unknown key {', '.join(sorted(unknown))}; known: {', '.join(_FIELDS)}")
-    for name in _TEXTS:
-        if name in wish and not isinstance(wish[name], str):
-            raise ValueError(f"{name} is a text, not {wish[name]!r}")
-    if not isinstance(wish.get("time_sensitive", False), bool):
-        raise ValueError(f"time_sensitive is true or false, not {wish['time_sensitive']!r}")  # noqa: TRY004 - one error for the interface
-    for name, allowed in _CHOICES.items():
-        if name in wish and wish[name] not in allowed:
-            raise ValueError(f"{name} is one of {', '.join(allowed)}, not {wish[name]!r}")
-    for name in ("delay", "auto_answer"):
-        value = wish.get(name, 0)
-        nothing = value is None and name == "auto_answer"
-        if not nothing and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-            raise ValueError(f"{name} is a number of seconds, not {value!r}")
-    return dict(wish) | _since(wish)
-
-
-def _since(wish: Mapping[str, Any]) -> dict[str, datetime | None]:
-    if wish.get("unregistered_since") is None:
-        return {}
-    try:
-        since = datetime.fromisoformat(wish["unregistered_since"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"unregistered_since is a time of RFC 3339: {error}") from error
-    if since.tzinfo is None:
-        raise ValueError("unregistered_since has no time zone")
-    return {"unregistered_since": since}
-
-
-def _times(wish: Any) -> tuple[Answer, int]:
-    if not isinstance(wish, dict):
-        raise ValueError(f"an answer is an object, not {wish!r}")  # noqa: TRY004 - one error for the interface
-    times = wish.pop("times", 1)
-    if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= 100_000:
-        raise ValueError(f"times is a number from 1 to 100000, not {times!r}")
-    return scripted(wish), times
-
-
 def _phone(phone: Phone) -> dict[str, Any]:
     profile: Profile = phone.profile
-    fields = {name: getattr(profile, name) for name in _FIELDS}
+    fields = {name: getattr(profile, name) for name in wishes.FIELDS}
     since, member = profile.unregistered_since, phone.membership
     known = member and {"url": member.url, "device": member.device, "owner": member.owner}
     return (
