@@ -46,7 +46,7 @@ PURE = frozenset(
         "zones",
     }
 )
-EDGES = frozenset({"apns", "clock", "config", "outgoing", "store", "telemetry", "web"})
+EDGES = frozenset({"apns", "clock", "config", "look", "outgoing", "store", "telemetry", "web"})
 LOOPS = frozenset({"api", "desk", "escalator", "feeds", "heartbeat", "sender", "settlement", "unanswered"})
 TOP = frozenset(
     {"children", "cli", "client", "demo", "keys", "listings", "manage", "onduty", "rig", "standin"}
@@ -57,7 +57,7 @@ FLOORS = (PURE, EDGES, LOOPS, frozenset({"app", "keeper", "vitals", "wiring"}), 
 NEIGHBOURS = {("web", "config")}
 """Edges know nothing of each other, but the web configuration reports its problems as the configuration does."""
 
-SIMULATOR_MAY_IMPORT = {"simulator", "pushes"}
+SIMULATOR_MAY_IMPORT = {"simulator", "pushes", "look"}
 """The simulator stands for Apple and for phones: were it built from the bridge, it would share its mistakes."""
 
 NOT_PURE = frozenset(
