@@ -21,7 +21,8 @@ demo: $(READY) ## ring a virtual phone for a real alert: bridge, simulator and A
 	@$(BIN)/pushkit-bridge demo
 
 test: $(READY) ## run every test, then ask for full coverage of the pure modules
-	@scripts/need prometheus-alertmanager amtool prometheus promtool nghttpd node curl cc libnghttp2-dev libssl-dev chromium
+	@scripts/need prometheus-alertmanager amtool prometheus promtool nghttpd node curl cc libnghttp2-dev \
+		libssl-dev chromium initdb postgres
 	@if [ "$$(id -u)" -eq 0 ]; then scripts/need buildah debootstrap; fi
 	$(BIN)/pytest -n auto --hypothesis-profile=ci
 	$(BIN)/pytest -q -n0 -p no:randomly --cov --cov-config=tests/pure.coveragerc $(PURE_TESTS)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import pgserver
 from builders import NOW, at, make_alert, step
 from sqlalchemy import Table, event, select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,6 +19,7 @@ from bridge.incidents import Change, Episode, Incident, Page, Slot, State, make_
 from bridge.lifecycle import Times
 from bridge.store import Scope, Store, Tx, devices, engine, open_store, outbox
 from bridge.store.devices import Device
+from bridge.store.postgres import Postgres
 
 ALICE, BOB = "alice-iphone", "bob-iphone"
 GAP = timedelta(seconds=30)
@@ -36,7 +38,30 @@ class Sqlite:
         return engine.open_engine(self.path, writer=False)
 
 
-BACKENDS = {"sqlite": Sqlite}
+class PostgreSql:
+    """A ledger in a database of the tests' server."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def engine(self) -> AsyncEngine:
+        """As Sqlite's."""
+        return Postgres(self.url, None).engine(writer=False)
+
+
+Backend: TypeAlias = Sqlite | PostgreSql
+
+BACKENDS = ("sqlite", "postgresql")
+
+
+@contextmanager
+def ledger(name: str, folder: Path) -> Iterator[Backend]:
+    """Lend an empty ledger of this kind."""
+    if name == "sqlite":
+        yield Sqlite(folder)
+        return
+    with pgserver.shared().ledger() as url:
+        yield PostgreSql(url)
 
 
 class Look:
@@ -79,7 +104,7 @@ class Transactions:
 
 
 @asynccontextmanager
-async def opened(backend: Sqlite, now: Any) -> AsyncIterator[Store]:
+async def opened(backend: Backend, now: Any) -> AsyncIterator[Store]:
     async with AsyncExitStack() as stack:
         yield await open_store(stack, backend.url, now)
 

@@ -17,17 +17,19 @@ from itertools import groupby
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bridge.incidents import Change, Incident, Slot
 from bridge.oncall import Roster
-from bridge.store import engine, outbox, queries
+from bridge.store import engine, outbox, postgres, queries
 from bridge.store.engine import StoreError
+from bridge.store.listener import Listener
+from bridge.store.postgres import Postgres, Shared
 from bridge.store.stage import Scope
 from bridge.store.tables import meta
 from bridge.store.tx import Tx
-from bridge.store.writer import Overloaded, Writer
+from bridge.store.writer import Overloaded, Writer, momentary
 
 __all__ = ["Decide", "Overloaded", "Scope", "Store", "StoreError", "Tx"]
 
@@ -51,11 +53,20 @@ _Job: TypeAlias = _Update | Callable[[Tx], Awaitable[Any]]
 class Store:
     """The open ledger. `on_change` hooks run after a commit that gave the loops something to do."""
 
-    def __init__(self, reader: AsyncEngine, engine: AsyncEngine, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        reader: AsyncEngine,
+        engine: AsyncEngine,
+        now: Callable[[], datetime],
+        shared: Shared | None = None,
+    ) -> None:
         self._reader = reader
         self._writer = Writer(engine, self._run)
         self._now = now
+        self._shared = shared
         self.on_change: list[Callable[[], None]] = []
+        self.listener: Listener | None = None
+        """Who hears of the other bridges' commits, where there may be others."""
 
     @property
     def working(self) -> bool:
@@ -98,12 +109,18 @@ class Store:
     async def _submit(self, job: _Job) -> Any:
         result, changed = await self._writer.submit(job)
         if changed:
-            for hook in self.on_change:
-                hook()
+            self.changed()
         return result
+
+    def changed(self) -> None:
+        """Wake those who wait for a commit: one of ours, or of another bridge on the same ledger."""
+        for hook in self.on_change:
+            hook()
 
     async def _run(self, connection: AsyncConnection, jobs: Sequence[_Job]) -> Sequence[tuple[Any, bool]]:
         """Run a batch in order; updates that follow each other share their statements."""
+        if self._shared is not None:
+            await self._shared.begin(connection)
         results: list[tuple[Any, bool]] = []
         for together, group in groupby(jobs, key=lambda job: isinstance(job, _Update)):
             if together:
@@ -112,6 +129,8 @@ class Store:
             for job in group:
                 tx = Tx(connection, self._now())
                 results.append((await job(tx), tx.changed))  # type: ignore[operator]
+        if self._shared is not None and any(changed for _, changed in results):
+            await self._shared.end(connection)
         return results
 
     async def _decide(
@@ -135,7 +154,15 @@ class Store:
         return results
 
     async def read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Run a query beside the writer, over what is committed."""
+        """Run a query beside the writer, over what is committed; once more where its connection is lost."""
+        try:
+            return await self._read(query)
+        except DBAPIError as error:
+            if not momentary(error):
+                raise
+        return await self._read(query)
+
+    async def _read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async with self._reader.connect() as connection:
             return await query(connection)
 
@@ -145,8 +172,20 @@ class Store:
         return await self.read(lambda connection: queries.stats(connection, now))
 
 
-async def open_store(stack: AsyncExitStack, url: str, now: Callable[[], datetime]) -> Store:
-    """Lock, migrate and open the ledger; `stack` unwinds it. Raises StoreError."""
+async def open_store(
+    stack: AsyncExitStack,
+    url: str,
+    now: Callable[[], datetime],
+    *,
+    password: str | None = None,
+    steer: Callable[[datetime], None] = lambda _: None,
+) -> Store:
+    """Migrate and open the ledger; `stack` unwinds it. Raises StoreError.
+
+    `steer` is told the time of a ledger that several bridges share: they all go by its clock (rule 10).
+    """
+    if postgres.is_url(url):
+        return await _open_shared(stack, Postgres(url, password), now, steer)
     path = engine.database_path(url)
     stack.enter_context(engine.lock(path))
     await asyncio.to_thread(engine.migrate, path)
@@ -159,6 +198,31 @@ async def open_store(stack: AsyncExitStack, url: str, now: Callable[[], datetime
     # The lock says that no other bridge lives: what was being sent when the last one died is due now.
     await store.write(lambda tx: outbox.release(tx.connection, tx.now))
     return store
+
+
+async def _open_shared(
+    stack: AsyncExitStack,
+    database: Postgres,
+    now: Callable[[], datetime],
+    steer: Callable[[datetime], None],
+) -> Store:
+    await database.migrate()
+    reader, writing = database.engine(writer=False), database.engine(writer=True)
+    stack.push_async_callback(postgres.dispose, reader)
+    stack.push_async_callback(postgres.dispose, writing)
+    me = secrets.token_hex(8)
+    store = Store(reader, writing, now, Shared(me, steer))
+    store.start()
+    stack.push_async_callback(store.stop)
+    await store.write(_nothing)  # the time, before anything is decided by it
+    store.listener = Listener(database, me, store.changed, steer)
+    stack.push_async_callback(store.listener.stop)
+    store.listener.start()
+    return store
+
+
+async def _nothing(_: Tx) -> None:
+    pass
 
 
 async def recall(store: Store, name: str) -> str | None:

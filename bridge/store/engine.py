@@ -1,4 +1,4 @@
-"""Opening the database: SQLite's settings, its lock, and the migrations."""
+"""Opening the database: SQLite's settings, its lock, and the migrations of every database."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from bridge.store.tables import meta
+
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_SERVES: Final = "0003"
+"""The oldest schema whose bridges may work on the present one: those of before a rolling update."""
+
 _BUSY_MS: Final = 1_000
 """How long SQLite waits for a foreign lock; Alertmanager wants its answer in about a second."""
 
@@ -63,15 +68,11 @@ def migrate(path: Path) -> None:
     """Bring the schema up to date, or create it: as a whole or not at all. Blocks; raises StoreError."""
     engine = create_engine(URL.create("sqlite", database=str(path)))
     _say_begin(engine, "BEGIN IMMEDIATE")
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
     try:
         path.touch()
         path.chmod(0o600)  # it holds push tokens; its log is made with the same mode
         with engine.begin() as connection:
-            _refuse_newer(path, connection, config)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            upgrade(connection, str(path))
     except DatabaseError as error:
         raise StoreError(f"cannot open the ledger {path}: {error.orig}{_advice(error)}") from error
     except (OSError, CommandError) as error:
@@ -80,14 +81,36 @@ def migrate(path: Path) -> None:
         engine.dispose()
 
 
-def _refuse_newer(path: Path, connection: Connection, config: Config) -> None:
+def upgrade(connection: Connection, name: str, *, shared: bool = False) -> None:
+    """Bring the schema up to date in the connection's transaction. Raises StoreError, CommandError.
+
+    One that is newer is refused, unless it is `shared` and says that it serves bridges of our version:
+    in a rolling update one of them may have to start again.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    known = [one.revision for one in script.walk_revisions()]
+    if current == known[0]:
+        return
     if current is not None and current not in known:
+        if shared and _serves(connection) <= known[0]:
+            return
         raise StoreError(
-            f"{path} was written by a newer bridge (its schema is {current}, this one knows {max(known)}); "
+            f"{name} was written by a newer bridge (its schema is {current}, this one knows {known[0]}); "
             "start that version again, or put back a copy of the ledger from before the upgrade"
         )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    connection.execute(meta.delete().where(meta.c.name == "serves"))
+    connection.execute(meta.insert(), {"name": "serves", "value": _SERVES})
+
+
+def _serves(connection: Connection) -> str:
+    """Give the oldest schema whose bridges may work on this one."""
+    found: str | None = connection.execute(select(meta.c.value).where(meta.c.name == "serves")).scalar()
+    return found or "9999"
 
 
 def _advice(error: DatabaseError) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 _Item: TypeAlias = tuple[Any, asyncio.Future[Any]]
@@ -27,7 +27,27 @@ _TOGETHER: Final = 128
 _QUEUE: Final = 1024
 """Jobs that may wait. Beyond that the bridge is overloaded and says so (503)."""
 
+_TRIES: Final = 3
+"""How often a transaction is tried that fails by nothing but its moment."""
+
+_MOMENTARY: Final = {"40001", "40P01", "55P03"}
+"""PostgreSQL's codes of a serialization failure, a deadlock, and a lock that was not to be had in time."""
+
 log = structlog.get_logger()
+
+
+def momentary(error: Exception) -> bool:
+    """Tell whether what failed before its commit may pass at the next try: the connection, or a lock."""
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _MOMENTARY
+
+
+def _refused(error: Exception) -> bool:
+    """Tell whether it is the database that cannot work, not the job that is wrong."""
+    return isinstance(error, DBAPIError) and not isinstance(
+        error, IntegrityError | DataError | ProgrammingError
+    )
 
 
 class _JobFailed(Exception):
@@ -50,7 +70,7 @@ class Writer:
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
         self._task: asyncio.Task[None] | None = None
         self.failing = False
-        """Whether the database refused the last transaction: locked, or the disk is full."""
+        """Whether the database refused the last transaction: locked, its disk is full, or it is gone."""
 
     @property
     def working(self) -> bool:
@@ -100,19 +120,23 @@ class Writer:
                 for _ in batch:
                     self._queue.task_done()
 
-    async def _commit(self, batch: list[_Item]) -> None:
+    async def _commit(self, batch: list[_Item], tries: int = _TRIES) -> None:
         try:
             await self._together(batch)
             self.failing = False
         except _JobFailed as failed:
-            if len(batch) == 1:
+            if tries > 1 and momentary(failed.error):
+                log.warning("a transaction is tried again", jobs=len(batch), error=repr(failed.error))
+                await self._commit(batch, tries - 1)
+            elif len(batch) == 1:
                 self._fail(batch, failed.error)
-                return
-            log.warning("a joint transaction failed", jobs=len(batch), error=repr(failed.error))
-            for item in batch:
-                await self._commit([item])
-        except Exception as error:  # noqa: BLE001 - BEGIN or COMMIT failed: locked, or the disk is full
-            # Not one by one: each would wait for the same lock again.
+            else:
+                log.warning("a joint transaction failed", jobs=len(batch), error=repr(failed.error))
+                for item in batch:
+                    await self._commit([item])
+        except Exception as error:  # noqa: BLE001 - BEGIN or COMMIT failed: locked, full, or gone
+            # Not one by one: each would wait for the same lock again. Nor again, after a COMMIT: perhaps
+            # it has happened, and who asks again by himself has a way to say that it is the same.
             self._fail(batch, error)
 
     async def _together(self, batch: list[_Item]) -> None:
@@ -126,7 +150,7 @@ class Writer:
                 future.set_result(result)
 
     def _fail(self, batch: list[_Item], error: Exception) -> None:
-        self.failing = isinstance(error, OperationalError)
+        self.failing = _refused(error)
         for _, future in batch:
             if not future.done():
                 future.set_exception(error)

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from ledgers import BACKENDS, Look, Sqlite, Transactions, opened
+from ledgers import BACKENDS, Backend, Look, Transactions, ledger, opened
 from movedclock import MovedClock
 
 from bridge.store import Store
 
 
-@pytest.fixture(params=sorted(BACKENDS))
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Sqlite:
-    return BACKENDS[request.param](tmp_path)
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    with ledger(request.param, tmp_path) as lent:
+        yield lent
 
 
 @pytest.fixture
@@ -21,13 +22,13 @@ def clock() -> MovedClock:
 
 
 @pytest.fixture
-async def store(backend: Sqlite, clock: MovedClock) -> AsyncIterator[Store]:
+async def store(backend: Backend, clock: MovedClock) -> AsyncIterator[Store]:
     async with opened(backend, clock.now) as ledger:
         yield ledger
 
 
 @pytest.fixture
-async def look(backend: Sqlite, store: Store) -> AsyncIterator[Look]:
+async def look(backend: Backend, store: Store) -> AsyncIterator[Look]:
     """A second connection: what it sees is committed."""
     engine = backend.engine()
     yield Look(engine)

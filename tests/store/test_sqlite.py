@@ -21,7 +21,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from ledgers import Look, Sqlite, incident, opened, put
+from ledgers import BOB, Look, Sqlite, claim, device, incident, opened, page, put, settle, sync
 from movedclock import MovedClock
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import OperationalError
@@ -225,6 +225,22 @@ async def test_a_file_system_without_locks_is_not_called_another_bridge(
     monkeypatch.setattr("fcntl.flock", flock)
     assert "cannot lock" in (told := await refusal(backend))
     assert "No locks available" in told
+
+
+async def test_the_start_of_the_only_bridge_lets_go_of_what_the_last_one_was_sending(
+    backend: Sqlite, clock: MovedClock
+) -> None:
+    async with opened(backend, clock.now) as store:
+        await sync(store, device())
+        one, two = incident("One"), incident("Two")
+        await put(store, one, two, pages=[page(one), page(two, BOB, due=20)])
+        (first,) = (await claim(store)).bundles
+    clock.move(1)
+    async with opened(backend, clock.now) as store:
+        (again,) = (await claim(store)).bundles
+        assert again.call == first.call
+        assert [line.attempt for line in again.lines] == [2]
+        assert await settle(store, first) == ()
 
 
 # --- migrations -------------------------------------------------------------------------------

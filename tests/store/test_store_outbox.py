@@ -15,12 +15,10 @@ from ledgers import (
     BOB,
     LEASE,
     Look,
-    Sqlite,
     accept,
     claim,
     device,
     incident,
-    opened,
     page,
     put,
     settle,
@@ -134,21 +132,6 @@ async def test_when_a_lease_has_run_out_the_page_is_claimed_again_with_the_same_
     assert sorted(told([again])) == sorted(told([first]))
     assert [line.attempt for line in again.lines] == [2, 2]
     assert len(await look.rows(calls)) == 1
-
-
-async def test_the_start_of_a_bridge_lets_go_of_what_the_last_one_was_sending(
-    backend: Sqlite, clock: MovedClock
-) -> None:
-    async with opened(backend, clock.now) as store:
-        await sync(store, device())
-        await put_pages(store, page(incident()), page(incident(), BOB, due=20))
-        first = only(await claim(store))
-    clock.move(1)
-    async with opened(backend, clock.now) as store:
-        again = only(await claim(store))
-        assert call_of(again) == call_of(first)
-        assert [line.attempt for line in again.lines] == [2]
-        assert await settle(store, first) == ()
 
 
 # --- settlements ------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def broken(runs: list[int] | None = None) -> Job:
 
 
 async def noted(look: Look) -> set[str]:
-    return {row["name"] for row in await look.rows(meta)}
+    return {row["name"] for row in await look.rows(meta, value="noted")}
 
 
 async def together(*calls: Awaitable[Any]) -> list[Any]:
@@ -308,6 +308,8 @@ async def test_the_hooks_run_after_the_commit_of_a_decision_that_changed_somethi
     store: Store, transactions: Transactions
 ) -> None:
     commits: list[int] = []
+    if store.listener is not None:
+        await store.listener.stop()  # it wakes when it begins to hear
     store.on_change.append(lambda: commits.append(transactions.count("commit")))
     await put(store, incident())
     assert commits == [1]
@@ -315,6 +317,8 @@ async def test_the_hooks_run_after_the_commit_of_a_decision_that_changed_somethi
 
 async def test_no_hook_runs_where_nothing_was_decided(store: Store) -> None:
     calls: list[str] = []
+    if store.listener is not None:
+        await store.listener.stop()  # it wakes when it begins to hear
     store.on_change.append(lambda: calls.append("called"))
     await store.update(Scope(slots=(slot(),)), lambda *_: [])
     await store.write(note("a"))
@@ -332,10 +336,12 @@ async def test_what_is_remembered_is_there_after_a_restart(backend: Sqlite, cloc
 
 
 async def test_a_read_sees_one_state_of_the_ledger_throughout(store: Store) -> None:
+    notes = select(meta.c.name).where(meta.c.value == "noted")
+
     async def twice(connection: Any) -> list[int]:
         counts = []
         for name in "ab":
-            counts.append(len((await connection.execute(select(meta.c.name))).all()))
+            counts.append(len((await connection.execute(notes)).all()))
             await store.write(note(name))
         return counts
 
