@@ -32,11 +32,11 @@ from bridge.feeds import Feeds
 from bridge.heartbeat import Heartbeat
 from bridge.outgoing import Outgoing
 from bridge.sender import Phones, Sender
-from bridge.store import Overloaded, Tx, devices, open_store, secret
+from bridge.store import Overloaded, Tx, devices, secret
 from bridge.telemetry import Metrics
 from bridge.vitals import Vitals
 from bridge.web import Refused, WebConfig, listen, protect
-from bridge.wiring import device, transport
+from bridge.wiring import device, open_ledger, transport
 
 log = structlog.get_logger()
 
@@ -96,7 +96,7 @@ class Bridge:
         await self._stack.aclose()
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        self.store = await open_store(stack, self.settings.storage.url, self.clock.now)
+        self.store = await open_ledger(stack, self.settings.storage, self.clock)
         self.desk = Desk(self.store, self.settings, self.clock, self.metrics)
         await self._sync_devices(self.settings)
         key = await secret(self.store)
@@ -234,7 +234,10 @@ class Bridge:
 
     async def _reload(self) -> None:
         new = await asyncio.to_thread(load, self.options.config_file)
-        if new.storage.url != self.settings.storage.url:
+        if (new.storage.url, new.storage.password) != (
+            self.settings.storage.url,
+            self.settings.storage.password,
+        ):
             where = Problem(str(self.options.config_file), 1, 1, "storage.url", "a change takes a restart")
             raise ConfigError([where])
         # Whatever can fail comes before anything is swapped.

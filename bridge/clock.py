@@ -16,7 +16,8 @@ class Clock:
     """Wall time as it was at the start, carried on by a monotonic clock.
 
     Deadlines survive a jump of the wall clock that way (rule 10): what was due in 45 s stays
-    due in 45 s, whatever NTP or an operator does meanwhile.
+    due in 45 s, whatever NTP or an operator does meanwhile. Where bridges share a ledger, the time is
+    PostgreSQL's, and the monotonic clock carries it on from one look to the next.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,10 @@ class Clock:
     def now(self) -> datetime:
         """Give the time, aware, UTC."""
         return self._began + timedelta(seconds=time.clock_gettime(_STEADY) - self._anchor)
+
+    def steer(self, at: datetime) -> None:
+        """Go on from here: several bridges on one PostgreSQL go by its clock (rule 10)."""
+        self._began, self._anchor = at, time.clock_gettime(_STEADY)
 
     def drift(self) -> float:
         """Seconds by which the wall clock has jumped ahead of this one since the start."""

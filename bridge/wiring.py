@@ -1,12 +1,22 @@
-"""What settings become at the edges: the APNs transport, and the ledger's devices."""
+"""What settings become at the edges: the ledger, the APNs transport, and the ledger's devices."""
 
 from __future__ import annotations
 
 import os
+from contextlib import AsyncExitStack
 
 from bridge.apns import Transport
+from bridge.clock import Clock
 from bridge.config import ApnsSettings, ConfigError, Problem, Settings
+from bridge.config.settings import StorageSettings
+from bridge.store import Store, open_store
 from bridge.store.devices import Device
+
+
+async def open_ledger(stack: AsyncExitStack, storage: StorageSettings, clock: Clock) -> Store:
+    """Open the ledger; one that several bridges share steers the clock. Raises StoreError."""
+    password = None if storage.password is None else storage.password.reveal()
+    return await open_store(stack, storage.url, clock.now, password=password, steer=clock.steer)
 
 
 def transport(settings: Settings) -> Transport:

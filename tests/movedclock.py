@@ -41,6 +41,9 @@ class MovedClock(Clock):
     def now(self) -> datetime:
         return self._now
 
+    def steer(self, at: datetime) -> None:
+        """Only the test moves it."""
+
     def drift(self) -> float:
         return self.jump
 

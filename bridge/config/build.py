@@ -37,7 +37,7 @@ def settings(path: Path, file: model.Model) -> Settings:
     return Settings(
         path=path,
         apns=_apns(file.apns),
-        storage=StorageSettings(file.storage.url, file.storage.retention),
+        storage=_storage(file.storage),
         alert_ttl=file.alert_ttl,
         refire_quiet=file.refire_quiet,
         quiet_gap=file.quiet_gap,
@@ -84,6 +84,11 @@ def _apns(part: model.ApnsPart) -> ApnsSettings:
         contents=_contents(part.certificate_file, part.certificate_key_file, part.ca_file),
         proxy=part.proxy or part.proxy_file,
     )
+
+
+def _storage(part: model.StoragePart) -> StorageSettings:
+    password = part.url.password or part.password or part.password_file
+    return StorageSettings(part.url.url, part.retention, password)
 
 
 def _interval(part: model.SpansPart) -> TimeInterval:

@@ -11,8 +11,9 @@ from typing import Annotated, Final, TypeVar
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
 from bridge import timeintervals
-from bridge.config import crypto, values
+from bridge.config import crypto, storage, values
 from bridge.config.problems import quote, suggest
+from bridge.config.storage import Ledger
 from bridge.config.values import Secret
 from bridge.matchers import Matcher, parse_matchers
 from bridge.timeintervals import Span
@@ -103,8 +104,18 @@ def _pair(file: TextFile, info: ValidationInfo[Context]) -> TextFile:
     return file
 
 
-def _storage(value: object, info: ValidationInfo[Context]) -> str:
-    return values.storage_url(text_of(value), info.context.folder)
+def _storage(value: object, info: ValidationInfo[Context]) -> Ledger:
+    file: Ledger | None = info.data.get("url_file")
+    if value is None:
+        return file or storage.ledger(storage.DEFAULT, info.context.folder)
+    if file is not None:
+        raise ValueError("give url or url_file, not both")
+    return storage.ledger(text_of(value), info.context.folder)
+
+
+def _storage_file(value: object, info: ValidationInfo[Context]) -> Ledger:
+    folder = info.context.folder
+    return storage.ledger(values.secret_text(values.read_file(text_of(value), folder)), folder)
 
 
 def _matcher_text(name: str, sign: str, value: str) -> str:
@@ -191,13 +202,16 @@ GatewayUrl = Annotated[str, _read(values.gateway_url)]
 CertificateFile = Annotated[TextFile, _text_file(crypto.certificates), AfterValidator(_pair)]
 CertificateKeyFile = Annotated[TextFile, _text_file(str)]
 CaFile = Annotated[TextFile, _text_file(crypto.authorities)]
-StorageUrl = Annotated[str, PlainValidator(_storage)]
+StorageUrl = Annotated[Ledger, PlainValidator(_storage)]
+StorageUrlFile = Annotated[Ledger, PlainValidator(_storage_file)]
 
 # -- secrets, each with its twin --
 ApnsKey = Annotated[Secret, _secret(crypto.apns_key)]
 ApnsKeyFile = Annotated[Secret, _secret_file(crypto.apns_key)]
 ProxyUrl = Annotated[Secret, _secret(values.proxy_url)]
 ProxyUrlFile = Annotated[Secret, _secret_file(values.proxy_url)]
+Password = Annotated[Secret, _secret(str)]
+PasswordFile = Annotated[Secret, _secret_file(str)]
 Credentials = Annotated[Secret, _secret(values.credentials)]
 CredentialsFile = Annotated[Secret, _secret_file(values.credentials)]
 PushToken = Annotated[Secret, _secret(values.push_token), AfterValidator(_once)]

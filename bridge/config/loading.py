@@ -54,7 +54,8 @@ def load(path: FilePath, now: datetime | None = None) -> Settings:
 
 def _warn_of_surroundings(document: tree.Tree, model: Model, now: datetime) -> None:
     """Note what may still change by itself before the bridge starts: folders and the date."""
-    if not FilePath(model.storage.url.removeprefix("sqlite:///")).parent.is_dir():
+    file = model.storage.url.file
+    if file is not None and not file.parent.is_dir():
         document.note(("storage", "url"), "the database's folder is not there yet")
     for key in ("certificate_file", "ca_file"):
         file = getattr(model.apns, key)

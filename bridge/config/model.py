@@ -39,6 +39,8 @@ from bridge.config.fields import (
     Name,
     OldMatch,
     OldMatchRe,
+    Password,
+    PasswordFile,
     PositiveDuration,
     ProxyUrl,
     ProxyUrlFile,
@@ -50,6 +52,7 @@ from bridge.config.fields import (
     Size,
     SourceName,
     StorageUrl,
+    StorageUrlFile,
     Template,
     TenCharacters,
     Text,
@@ -89,8 +92,23 @@ class ApnsPart(Part):
 
 
 class StoragePart(Part):
-    url: StorageUrl = Field("sqlite:///bridge.db", validate_default=True)
+    # Read before its twin, which has a default only where this one is absent.
+    url_file: StorageUrlFile | None = None
+    url: StorageUrl = Field(None, validate_default=True)
+    password: Password | None = None
+    password_file: PasswordFile | None = None
     retention: PositiveDuration = timedelta(days=30)
+
+    @model_validator(mode="after")
+    def has_one_password(self) -> StoragePart:
+        """Refuse a password that is given twice, and one for a file."""
+        if self.password is None and self.password_file is None:
+            return self
+        if self.url.file is not None:
+            raise ValueError("a password belongs to postgresql://; a SQLite file has none")
+        if self.url.password is not None:
+            raise ValueError("the password is in the URL and beside it; take it out of the URL")
+        return self
 
 
 class SourcePart(Part):

@@ -39,10 +39,15 @@ class ApnsSettings:
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """Where the ledger lies (`sqlite:////absolute/path`), and how long what has ended is kept."""
+    """Where the ledger lies, and how long what has ended is kept.
+
+    `url` is `sqlite:////absolute/path`, or libpq's `postgresql://user@host:port/database?options` without
+    the password.
+    """
 
     url: str
     retention: timedelta = timedelta(days=30)
+    password: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,26 +272,6 @@ def proxy_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def storage_url(text: str, folder: Path) -> str:
-    """Check where the ledger lies. A relative SQLite path starts at `folder`."""
-    scheme, colon, rest = text.partition("://")
-    if scheme.partition("+")[0] in {"postgresql", "postgres"}:
-        raise ValueError("PostgreSQL is not supported yet; write sqlite:///FILE")
-    if scheme != "sqlite" or not colon:
-        raise ValueError(
-            "must be sqlite:///FILE (a relative FILE starts at this configuration file's folder)"
-        )
-    if not rest.startswith("/") or "?" in rest or "#" in rest:
-        raise ValueError("must be sqlite:///FILE, three slashes before the file and nothing after it")
-    file = rest[1:]
-    if file in {"", ":memory:"}:
-        raise ValueError("must name a file: a database in memory forgets every open page at a restart")
-    place = (folder / file).absolute()
-    if place.is_dir():
-        raise ValueError("names a folder; write the file too")
-    return f"sqlite:///{place}"
-
-
 def in_folder(text: str, folder: Path) -> Path:
     """Give the file that `text` names; a relative path starts at `folder`."""
     if not text or "\0" in text:
