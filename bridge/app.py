@@ -25,23 +25,21 @@ from bridge.api.operations import Operations
 from bridge.api.phone import PhoneApi, receipt_token
 from bridge.api.webhook import Webhook
 from bridge.clock import Clock
-from bridge.config import ConfigError, Problem, Secret, Settings, load
+from bridge.config import ConfigError, Problem, Settings, load
 from bridge.desk import Desk
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
+from bridge.front import DRAIN, Front, serve
 from bridge.heartbeat import Heartbeat
 from bridge.outgoing import Outgoing
 from bridge.sender import Phones, Sender
 from bridge.store import Overloaded, Tx, devices, secret
 from bridge.telemetry import Metrics
 from bridge.vitals import Vitals
-from bridge.web import Refused, WebConfig, listen, protect
+from bridge.web import WebConfig
 from bridge.wiring import device, open_ledger, transport
 
 log = structlog.get_logger()
-
-_DRAIN: Final = 10.0
-"""Seconds that requests and pushes in flight have to end at a stop; the ledger keeps the rest."""
 
 _AHEAD: Final = 1.0
 """Seconds that a start or a reload waits for the first connection to APNs."""
@@ -57,6 +55,7 @@ class Options:
     phone_listen: str = ":9096"
     phone_external_url: str | None = None
     heartbeat_url: str | None = None
+    web_route_prefix: str = ""
 
 
 @dataclass(slots=True)
@@ -107,7 +106,7 @@ class Bridge:
         self.desk.settings = await self.feeds.equip(self.settings)
         stack.push_async_callback(self._close_transport)
         await self._connect_ahead()
-        phone_runner = await self._phone_listener(stack, key)
+        phone_listener = await self._phone_listener(stack, key)
         phones = Phones(
             self.options.phone_external_url or self.bound.phone, lambda call_id: receipt_token(key, call_id)
         )
@@ -135,7 +134,7 @@ class Bridge:
             beat = Heartbeat(self.options.heartbeat_url, session, self.vitals.deaf, self.clock, self.metrics)
             await self._loop(stack, "heartbeat", beat.run())
         # Pushed last, unwound first: nothing new comes in while the rest stops.
-        stack.push_async_callback(phone_runner.cleanup)
+        stack.push_async_callback(phone_listener.aclose)
         await self._web_listener(stack)
         log.info(
             "started", web=self.bound.web, phone=self.bound.phone, apns=self.settings.apns.url or "Apple"
@@ -161,64 +160,23 @@ class Bridge:
     # --- listeners ---
 
     async def _web_listener(self, stack: AsyncExitStack) -> None:
-        app = web.Application(middlewares=[errors])
-        protect(
-            app,
-            self.web_config,
-            exempt={"/-/healthy", "/-/ready"},
-            override=self._source_credentials,
-            on_refused=self._refused,
-        )
-        self.web_config.on_reload = lambda error: self.metrics.web_reload_ok.set(error is None)
-        self.metrics.web_reload_ok.set(1)
+        front = Front(self.desk, self.web_config, self.metrics, self.options.web_route_prefix)
         operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
         devices = Devices(self.desk, lambda: self.options.phone_external_url or self.bound.phone)
         on_call = OnCallApi(self.desk, self.feeds)
         rooms = (Webhook(self.desk), operations, Management(self.desk), devices, on_call)
-        app.add_routes([route for room in rooms for route in room.routes()])
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        context = self.web_config.ssl_context()
-        for text in self.options.web_listen:
-            address = listen(text)
-            site = web.TCPSite(runner, address.host, address.port, ssl_context=context)
-            await site.start()
-            self.bound.web.append(_url(site, "https" if context else "http"))
+        app = front.application(rooms)
+        self.bound.web += await serve(stack, app, self.options.web_listen, self.web_config.ssl_context())
 
-    async def _phone_listener(self, stack: AsyncExitStack, key: bytes) -> web.AppRunner:
+    async def _phone_listener(self, stack: AsyncExitStack, key: bytes) -> AsyncExitStack:
+        """Open the phones' listener. Gives what closes it: it must not wait for what starts later."""
         app = web.Application(middlewares=[errors])
         api = PhoneApi(self.desk, key, self._connect_soon)
         api.set_up(app)
         self.store.on_change.append(api.streams.wake)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        address = listen(self.options.phone_listen)
-        site = web.TCPSite(runner, address.host, address.port)
-        await site.start()
-        self.bound.phone = _url(site, "http")
-        return runner
-
-    def _source_credentials(self, request: web.Request) -> Secret | None:
-        source = self.desk.settings.sources.get(request.match_info.get("source", ""))
-        return source.credentials if source is not None else None
-
-    async def _refused(self, request: web.Request, refused: Refused) -> None:
-        """Rule 7: an Alertmanager with wrong credentials loses its alerts; somebody must know."""
-        if request.method != "POST" or request.path.split("/")[1] != "webhook":
-            return
-        source = request.match_info.get("source", "default")
-        known = source if source in self.desk.settings.sources else "default"
-        self.metrics.webhooks.labels(known, str(refused.status)).inc()
-        if refused.status != 401:
-            return
-        await self.desk.alarm(
-            "PushkitBridgeWebhookRefused",
-            {"source": known, "code": "401"},
-            f"A webhook for {known} came with wrong credentials ({refused.error}): if it was Alertmanager's, "
-            "its alerts are lost",
-        )
+        listener = await stack.enter_async_context(AsyncExitStack())
+        (self.bound.phone,) = await serve(listener, app, [self.options.phone_listen])
+        return listener
 
     # --- reload ---
 
@@ -249,7 +207,7 @@ class Bridge:
         equipped = await self.feeds.equip(new)
         if fresh is not None:
             before, self.transport = self.transport, fresh
-            self._beside(before.close(_DRAIN))  # its pushes end by themselves
+            self._beside(before.close(DRAIN))  # its pushes end by themselves
         self.settings, self.desk.settings = new, equipped
         self.sender.configure()
         self.sender.misconfigured = None
@@ -292,7 +250,7 @@ class Bridge:
     async def _close_transport(self) -> None:
         with suppress(Overloaded, SQLAlchemyError):
             await keeper.keep(self.store, self.settings.apns, self.transport)  # minted since the last look
-        await self.transport.close(_DRAIN)
+        await self.transport.close(DRAIN)
         await asyncio.gather(*self._tasks)
 
 
@@ -323,11 +281,3 @@ async def _reload_on(event: asyncio.Event, bridge: Bridge) -> None:
         event.clear()
         with suppress(Exception):  # it is in the log and in the metric, and the old one works on
             await bridge.reload()
-
-
-def _url(site: web.TCPSite, scheme: str) -> str:
-    server = site._server  # noqa: SLF001 - aiohttp gives the bound port in no other way for port 0
-    host, port = server.sockets[0].getsockname()[:2]  # type: ignore[union-attr]
-    if host in {"0.0.0.0", "::"}:
-        host = "127.0.0.1"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

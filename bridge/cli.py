@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -90,6 +91,12 @@ def _http_url(_: click.Context, __: click.Parameter, value: str | None) -> str |
     return value
 
 
+def _route_prefix(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9_.-]+)*/?", value) or "/." in value:
+        raise click.BadParameter(f"{value!r} is not a path such as /pushkit")
+    return value.rstrip("/")
+
+
 @main.command()
 @click.option("--config.file", "config_file", type=_FILE, required=True, help="The configuration (YAML).")
 @click.option(
@@ -99,6 +106,14 @@ def _http_url(_: click.Context, __: click.Parameter, value: str | None) -> str |
     default=(":9095",),
     show_default=True,
     help="For Alertmanager and operators. May be given several times.",
+)
+@click.option(
+    "--web.route-prefix",
+    "web_route_prefix",
+    default="/",
+    show_default=True,
+    callback=_route_prefix,
+    help="Below which path that listener answers, behind a proxy that shares its host.",
 )
 @click.option(
     "--web.config.file",

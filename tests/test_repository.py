@@ -51,7 +51,7 @@ LOOPS = frozenset({"api", "desk", "escalator", "feeds", "heartbeat", "sender", "
 TOP = frozenset(
     {"children", "cli", "client", "demo", "keys", "listings", "manage", "onduty", "rig", "standin"}
 )
-FLOORS = (PURE, EDGES, LOOPS, frozenset({"app", "keeper", "vitals", "wiring"}), TOP)
+FLOORS = (PURE, EDGES, LOOPS, frozenset({"app", "front", "keeper", "vitals", "wiring"}), TOP)
 """From the ground up: a module imports from its own floor and from those below it."""
 
 NEIGHBOURS = {("web", "config")}

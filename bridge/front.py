@@ -1,0 +1,102 @@
+"""The web listener: which rooms it has, below which prefix, and who is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from bridge.api.answers import errors
+from bridge.config import Secret
+from bridge.desk import Desk
+from bridge.telemetry import Metrics
+from bridge.web import Refused, WebConfig, listen, protect
+
+DRAIN: Final = 10.0
+"""Seconds that requests and pushes in flight have to end at a stop; the ledger keeps the rest."""
+
+_OPEN: Final = ("/-/healthy", "/-/ready")
+
+
+class Room(Protocol):
+    """What answers some paths."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """Give the routes, as they are without a prefix."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What the rooms of the web listener have in common. `prefix` is "" or "/path"."""
+
+    desk: Desk
+    config: WebConfig
+    metrics: Metrics
+    prefix: str = ""
+
+    def application(self, rooms: Iterable[Room]) -> web.Application:
+        """Put rooms behind one door."""
+        app = web.Application(middlewares=[errors])
+        protect(
+            app,
+            self.config,
+            exempt={self.prefix + path for path in _OPEN},
+            override=self._source_credentials,
+            on_refused=self._refused,
+        )
+        self.config.on_reload = lambda error: self.metrics.web_reload_ok.set(error is None)
+        self.metrics.web_reload_ok.set(1)
+        app.add_routes([self._below(route) for room in rooms for route in room.routes()])
+        return app
+
+    def _below(self, route: web.RouteDef) -> web.RouteDef:
+        return web.RouteDef(route.method, self.prefix + route.path, route.handler, route.kwargs)
+
+    def _source_credentials(self, request: web.Request) -> Secret | None:
+        source = self.desk.settings.sources.get(request.match_info.get("source", ""))
+        return source.credentials if source is not None else None
+
+    async def _refused(self, request: web.Request, refused: Refused) -> None:
+        """Rule 7: an Alertmanager with wrong credentials loses its alerts; somebody must know."""
+        if request.method != "POST" or request.path.removeprefix(self.prefix).split("/")[1] != "webhook":
+            return
+        source = request.match_info.get("source", "default")
+        known = source if source in self.desk.settings.sources else "default"
+        self.metrics.webhooks.labels(known, str(refused.status)).inc()
+        if refused.status != 401:
+            return
+        await self.desk.alarm(
+            "PushkitBridgeWebhookRefused",
+            {"source": known, "code": "401"},
+            f"A webhook for {known} came with wrong credentials ({refused.error}): if it was Alertmanager's, "
+            "its alerts are lost",
+        )
+
+
+async def serve(
+    stack: AsyncExitStack, app: web.Application, addresses: Sequence[str], context: SSLContext | None = None
+) -> list[str]:
+    """Listen; `stack` unwinds it. Gives the URLs, with the ports that were given out. Raises OSError."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    found = []
+    for text in addresses:
+        address = listen(text)
+        site = web.TCPSite(runner, address.host, address.port, ssl_context=context)
+        await site.start()
+        found.append(_url(site, "https" if context else "http"))
+    return found
+
+
+def _url(site: web.TCPSite, scheme: str) -> str:
+    server = site._server  # noqa: SLF001 - aiohttp gives the bound port in no other way for port 0
+    host, port = server.sockets[0].getsockname()[:2]  # type: ignore[union-attr]
+    if host in {"0.0.0.0", "::"}:
+        host = "127.0.0.1"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
