@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bridge import keeper
 from bridge.api.answers import errors
 from bridge.api.devices import Devices
+from bridge.api.heartbeats import Heartbeats
 from bridge.api.management import Management
 from bridge.api.oncall import OnCallApi
 from bridge.api.operations import Operations
@@ -36,6 +37,7 @@ from bridge.sender import Phones, Sender
 from bridge.store import Overloaded, Tx, devices, secret
 from bridge.telemetry import Metrics
 from bridge.vitals import Vitals
+from bridge.watcher import Watcher
 from bridge.web import WebConfig
 from bridge.wiring import device, open_ledger, transport
 
@@ -114,12 +116,14 @@ class Bridge:
             self.desk, lambda: self.transport, phones, Outgoing(session), self.clock, self.metrics
         )
         self.escalator = Escalator(self.desk, self.clock)
+        self.watcher = Watcher(self.store, lambda: self.desk.settings, self.clock, self.metrics)
         self.vitals = Vitals(
             self.store,
             self.sender,
             self.escalator,
             lambda: self.transport,
             self.feeds,
+            self.watcher,
             self.clock,
             self.metrics,
         )
@@ -129,6 +133,7 @@ class Bridge:
         await self._loop(stack, "sender", self.sender.run())
         await self._loop(stack, "escalator", self.escalator.run())
         await self._loop(stack, "calendars", self.feeds.run())
+        await self._loop(stack, "watcher", self.watcher.run())
         await self._loop(stack, "token", keeper.run(self.store, lambda: (self.settings.apns, self.transport)))
         if self.options.heartbeat_url:
             beat = Heartbeat(self.options.heartbeat_url, session, self.vitals.deaf, self.clock, self.metrics)
@@ -164,7 +169,8 @@ class Bridge:
         operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
         devices = Devices(self.desk, lambda: self.options.phone_external_url or self.bound.phone)
         on_call = OnCallApi(self.desk, self.feeds)
-        rooms = (Webhook(self.desk), operations, Management(self.desk), devices, on_call)
+        heartbeats = Heartbeats(self.desk)
+        rooms = (Webhook(self.desk), operations, Management(self.desk), devices, on_call, heartbeats)
         app = front.application(rooms)
         self.bound.web += await serve(stack, app, self.options.web_listen, self.web_config.ssl_context())
 
@@ -214,6 +220,7 @@ class Bridge:
         await self._connect_ahead()
         self._reloaded(ok=True)
         self.sender.wake()
+        self.watcher.wake()
         log.info("configuration reloaded", file=str(self.options.config_file))
 
     def _reloaded(self, *, ok: bool) -> None:

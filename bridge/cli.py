@@ -40,6 +40,11 @@ class _Commands(click.Group):
             "devices",
             "Enrol phones at a running bridge, look at them, revoke them.",
         ),
+        "heartbeats": (
+            "bridge.manage",
+            "heartbeats",
+            "Look at the heartbeats that a running bridge waits for.",
+        ),
         "incidents": (
             "bridge.manage",
             "incidents",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge import alerts, escalation, lifecycle, people, routing, unanswered
+from bridge import alerts, escalation, lifecycle, people, routing, unanswered, watchdogs, watcher
 from bridge.alerts import Notification
 from bridge.bundles import Call
 from bridge.clock import Clock
@@ -57,12 +57,13 @@ class Desk:
     async def receive(self, notification: Notification) -> tuple[Change, ...]:
         """Take in one notification. What it returns is committed. Raises as `Store.update` does."""
         settings, now = self.settings, self.clock.now()
+        notification, beats = watchdogs.take_out(settings.heartbeats.values(), notification, now)
         ways = {
             alert.fingerprint: _destinations(settings, notification.source, alert.labels, now)
             for alert in notification.alerts
         }
         times = Times(settings.alert_ttl, settings.refire_quiet)
-        return await self._receive(settings, notification, ways, times)
+        return await self._receive(settings, notification, ways, times, beats)
 
     async def _receive(
         self,
@@ -70,6 +71,7 @@ class Desk:
         notification: Notification,
         ways: Mapping[str, tuple[Destination, ...]],
         times: Times,
+        beats: Sequence[str] = (),
     ) -> tuple[Change, ...]:
         slots = {way.slot for found in ways.values() for way in found}
         scope = Scope(
@@ -83,7 +85,9 @@ class Desk:
             on_call = settings.on_call(roster)
             return lifecycle.receive(by_slot, notification, ways, settings.receiver, on_call, times, now)
 
-        return await self.store.update(scope, decide)
+        if not beats:
+            return await self.store.update(scope, decide)
+        return await self.store.write(lambda tx: watcher.beat(tx, settings, beats, scope, decide))
 
     async def alarm(self, name: str, labels: Mapping[str, str], summary: str) -> None:
         """Let a trouble of the bridge itself ring like any alert, at the root receiver (rule 7).

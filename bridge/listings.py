@@ -190,3 +190,17 @@ def _local(instant: str) -> str:
     """Show a time as the schedule's people read it, with its offset: the clocks may be changed in between."""
     at = datetime.fromisoformat(instant)
     return f"{at:%a %Y-%m-%d %H:%M} {at.isoformat()[-6:]}"
+
+
+def heartbeats(found: Mapping[str, Any]) -> Iterator[str]:
+    """Show what is waited for, a line for each."""
+    for one in found["heartbeats"]:
+        seen = f"seen {_time(one['seen_at'])}" if one["seen_at"] else "NEVER SEEN"
+        state = f"due {_time(one['due_at'])}" if one["due_at"] else "not known yet"
+        if one["missing_since"]:
+            state = f"MISSING since {_time(one['missing_since'])}"
+        source = f" source={text(one['source'])}" if one["source"] else ""
+        matchers = ", ".join(map(text, one["matchers"]))
+        yield f"{text(one['name'])}  {state}  {seen}  receiver={text(one['receiver'])}{source}  {matchers}"
+    if not found["heartbeats"]:
+        yield "no heartbeats"

@@ -1,4 +1,4 @@
-"""The commands about a running bridge: `incidents` and `devices`. They ask its management API (rule 9)."""
+"""The commands about incidents, devices and heartbeats of a running bridge: they ask its API (rule 9)."""
 
 from __future__ import annotations
 
@@ -180,3 +180,15 @@ def devices_revoke(bridge: Bridge, output: str, device: str) -> None:
     """Let an enrolled phone go: its credential and its tokens are worth nothing any more."""
     found = ask(bridge, "DELETE", _device(device))
     say(found, output, lambda found: [f"{listings.text(found['revoked'])} is revoked, and rings no more"])
+
+
+@click.group()
+def heartbeats() -> None:
+    """Look at the heartbeats that a running bridge waits for."""
+
+
+@heartbeats.command("list")
+@asking
+def heartbeats_list(bridge: Bridge, output: str) -> None:
+    """List them: when each last came, and which are missing."""
+    say(ask(bridge, "GET", "/api/v1/heartbeats"), output, listings.heartbeats)

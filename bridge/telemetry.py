@@ -106,6 +106,14 @@ class Metrics:
             "For each schedule by a calendar: how long ago that was last read, 0 while it can be read.",
             "schedule",
         )
+        self.heartbeat_age = self._gauge(
+            "heartbeat_last_seen_seconds",
+            "For each heartbeat: how long ago it came, or, before it came at all, was first waited for.",
+            "heartbeat",
+        )
+        self.heartbeat_missing = self._gauge(
+            "heartbeat_missing", "For each heartbeat: 1 while it stays away past its time.", "heartbeat"
+        )
         self.token_age = self._gauge("apns_provider_token_age_seconds", "Age of the APNs provider token.")
         self.connections = self._gauge("apns_connections", "Open connections to APNs.")
         self.apns_usable = self._gauge("apns_usable", "1 if APNs can be reached and accepts our credentials.")

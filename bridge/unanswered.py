@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from bridge import alerts, lifecycle
+from bridge import alerts, lifecycle, watchdogs
 from bridge.config import Settings
 from bridge.incidents import Change, Incident, Slot
 from bridge.lifecycle import Destination, Times
@@ -24,9 +24,15 @@ _NAME: Final = "PushkitBridgeIncidentUnanswered"
 
 
 def just_now(change: Change) -> bool:
-    """Tell whether nobody answered, by this very decision; an alarm of that is none again."""
+    """Tell whether nobody answered, by this very decision.
+
+    An alarm of that is none again. Of the bridge's own troubles only a missing heartbeat is worth one.
+    """
     now_so = any(event.kind == "unanswered" for event in change.events)
-    return now_so and change.incident.slot.source != alerts.INTERNAL_SOURCE
+    slot = change.incident.slot
+    return now_so and (
+        slot.source != alerts.INTERNAL_SOURCE or ("alertname", watchdogs.MISSING) in slot.group
+    )
 
 
 def with_alarms(

@@ -12,6 +12,7 @@ from bridge.feeds import Feeds
 from bridge.sender import Sender
 from bridge.store import Store
 from bridge.telemetry import Metrics
+from bridge.watcher import Watcher
 
 
 class Vitals:
@@ -24,6 +25,7 @@ class Vitals:
         escalator: Escalator,
         transport: Callable[[], Transport],
         feeds: Feeds,
+        watcher: Watcher,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -32,6 +34,7 @@ class Vitals:
         self._escalator = escalator
         self._transport = transport
         self._feeds = feeds
+        self._watcher = watcher
         self._clock = clock
         self._metrics = metrics
 
@@ -44,6 +47,8 @@ class Vitals:
             reasons.append("the outbox cannot be worked on")
         if not self._escalator.healthy:
             reasons.append("incidents cannot be advanced")
+        if not self._watcher.healthy:
+            reasons.append("heartbeats cannot be watched")
         return reasons
 
     async def deaf(self) -> list[str]:
@@ -78,4 +83,5 @@ class Vitals:
         metrics.apns_usable.set(self._transport().usable and not self._sender.misconfigured)
         metrics.token_age.set(self._transport().token_age(time.time()) or 0)
         self._feeds.observe()
+        await self._watcher.observe()
         metrics.clock_drift.set(self._clock.drift())

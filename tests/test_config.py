@@ -360,6 +360,25 @@ def test_the_examples_certificate_holds_for_a_connection_to_this_machine() -> No
     assert client.getpeercert()
 
 
+def test_the_heartbeats_of_the_example_and_of_the_documents_can_be_used_as_they_stand(folder: Path) -> None:
+    commented = re.search(r"^# heartbeats:\n(?:# .*\n)+", EXAMPLE.read_text(), re.MULTILINE)
+    told = re.search(r"```yaml\n(heartbeats:\n.*?)```", (TOP / "docs/heartbeats.md").read_text(), re.DOTALL)
+    assert commented is not None
+    assert told is not None
+    example = written(folder, EXAMPLE.read_text() + re.sub("^# ", "", commented[0], flags=re.MULTILINE))
+    document = written(folder, EXAMPLE.read_text() + told[1])
+    assert (example.warnings, document.warnings) == ((), ())
+    assert (example.heartbeats["prometheus"].receiver, example.heartbeats["prometheus"].source) == (
+        "storage",
+        "eu-prod",
+    )
+    bare = written(
+        folder, EXAMPLE.read_text() + "heartbeats: [{name: a, matchers: alertname=Watchdog, every: 3m}]\n"
+    )
+    assert bare.heartbeats["a"].grace == example.heartbeats["prometheus"].grace == timedelta(minutes=2)
+    assert bare.heartbeats["a"].receiver == bare.route.receiver
+
+
 # -- check-config --
 
 

@@ -43,11 +43,14 @@ PURE = frozenset(
         "schedules",
         "texts",
         "timeintervals",
+        "watchdogs",
         "zones",
     }
 )
 EDGES = frozenset({"apns", "clock", "config", "look", "outgoing", "store", "telemetry", "web"})
-LOOPS = frozenset({"api", "desk", "escalator", "feeds", "heartbeat", "sender", "settlement", "unanswered"})
+LOOPS = frozenset(
+    {"api", "desk", "escalator", "feeds", "heartbeat", "sender", "settlement", "unanswered", "watcher"}
+)
 TOP = frozenset(
     {"children", "cli", "client", "demo", "keys", "listings", "manage", "onduty", "rig", "standin"}
 )

@@ -27,6 +27,7 @@ from bridge.pushes import Environment, PushKind
 from bridge.routing import RouteSpec, resolve
 from bridge.schedules import Layer, Override, Schedule, instant
 from bridge.timeintervals import TimeInterval
+from bridge.watchdogs import Heartbeat
 
 Intervals: TypeAlias = Mapping[str, tuple[TimeInterval, ...]]
 
@@ -53,6 +54,7 @@ def settings(path: Path, file: model.Model) -> Settings:
         schedules={part.name: _schedule(part, intervals) for part in file.schedules},
         feeds={part.name: feed for part in file.schedules if (feed := _feed(part))},
         spellings=calendars.spellings({person.name: person.calendar_name for person in file.people}),
+        heartbeats={part.name: _heartbeat(part, file.route) for part in file.heartbeats},
         templates=Templates(file.templates.caller_name, file.templates.reason),
     )
 
@@ -125,6 +127,17 @@ def _feed(part: model.SchedulePart) -> Feed | None:
     url = part.ical_url or part.ical_url_file
     file = _path(part.ical_file)
     return Feed(part.refresh, file, url) if file or url else None
+
+
+def _heartbeat(part: model.HeartbeatPart, root: model.RoutePart) -> Heartbeat:
+    return Heartbeat(
+        name=part.name,
+        matchers=tuple(itertools.chain.from_iterable(part.matchers)),
+        every=part.every,
+        grace=part.grace,
+        receiver=part.receiver or str(root.receiver),
+        source=part.source,
+    )
 
 
 def _device(part: model.DevicePart) -> DeviceSettings:

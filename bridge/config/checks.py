@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from bridge.config import rota
+from bridge.config import beats, rota
 from bridge.config.problems import Path, quote, suggest
 from bridge.config.tree import Tree
 
@@ -22,6 +22,7 @@ _NAMED: Final = {
     "device_groups": "device group",
     "receivers": "receiver",
     "time_intervals": "time interval",
+    "heartbeats": "heartbeat",
 }
 # Where a name of such a list is used, outside the route.
 _REFERENCES: Final = {
@@ -33,6 +34,7 @@ _REFERENCES: Final = {
     "schedules.*.layers.*.during.*": "time_intervals",
     "schedules.*.overrides.*.person": "people",
     "receivers.*.otherwise.*": "device_groups",
+    "heartbeats.*.receiver": "receivers",
     "receivers.*.escalation.*.device_groups.*": "device_groups",
 }
 _LISTS: Final = (
@@ -63,6 +65,7 @@ def check(tree: Tree) -> None:
         checks.devices,
         checks.groups,
         partial(rota.check, tree),
+        partial(beats.check, tree),
         checks.receivers,
         checks.webhook_names,
         checks.intervals,
@@ -78,6 +81,7 @@ def warnings(tree: Tree) -> None:
     checks.unused_intervals()
     checks.unused_groups()
     rota.warnings(tree)
+    beats.warnings(tree)
     checks.unused_devices()
     checks.always()
     checks.named_twice()
@@ -240,7 +244,7 @@ class _Checks:
         return {self.tree.get(path) for pattern in patterns for path in self.tree.find(pattern)}
 
     def unused_receivers(self) -> None:
-        used = {route.get("receiver") for route in self.routes()}
+        used = {route.get("receiver") for route in self.routes()} | self.named("heartbeats.*.receiver")
         for path in self.tree.find("receivers.*.name"):
             if (name := self.tree.get(path)) not in used:
                 self.tree.note(path, f"no route leads to receiver {quote(name)}")

@@ -162,6 +162,15 @@ def _matchers(text: str) -> tuple[Matcher, ...]:
     return found
 
 
+def _picky(matchers: tuple[tuple[Matcher, ...], ...]) -> tuple[tuple[Matcher, ...], ...]:
+    """Refuse what would take alerts of every kind for a heartbeat, as Alertmanager refuses such silences."""
+    if all(matcher.matches({}) for some in matchers for matcher in some):
+        raise ValueError(
+            "at least one matcher must not match the empty string: every alert could be this heartbeat"
+        )
+    return matchers
+
+
 def _template(text: str) -> str:
     """Check syntax and names of filters, where Jinja2 is there; nothing is rendered."""
     try:
@@ -235,6 +244,7 @@ IcalFile = Annotated[TextFile, _text_file(str)]
 Matchers = Annotated[
     tuple[Annotated[tuple[Matcher, ...], _read(_matchers)], ...], BeforeValidator(_one_or_list)
 ]
+HeartbeatMatchers = Annotated[Matchers, AfterValidator(_picky)]
 OldMatch = Annotated[None, _old_form("=")]
 OldMatchRe = Annotated[None, _old_form("=~")]
 GroupBy = Annotated[tuple[Annotated[str, _read(_label)], ...], AfterValidator(_group_by)]

@@ -28,6 +28,7 @@ from bridge.config.fields import (
     Environment,
     GatewayUrl,
     GroupBy,
+    HeartbeatMatchers,
     IcalFile,
     IcalUrl,
     IcalUrlFile,
@@ -227,6 +228,15 @@ class RoutePart(Part):
     routes: tuple[RoutePart, ...] = ()
 
 
+class HeartbeatPart(Part):
+    name: Name
+    matchers: HeartbeatMatchers
+    source: Word | None = None
+    every: PositiveDuration
+    grace: Duration = timedelta(minutes=2)
+    receiver: Name | None = None
+
+
 class TimesPart(Part):
     start_time: Text
     end_time: Text
@@ -282,4 +292,5 @@ class Model(Part):
     templates: TemplatesPart = TemplatesPart()
     time_intervals: tuple[TimeIntervalPart, ...] = ()
     receivers: tuple[ReceiverPart, ...] = ()
+    heartbeats: tuple[HeartbeatPart, ...] = ()
     route: RoutePart

@@ -12,6 +12,7 @@ from bridge.config.problems import Problem
 from bridge.config.values import Secret
 from bridge.pushes import Environment
 from bridge.schedules import Calendar, Schedule, with_overrides
+from bridge.watchdogs import Heartbeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class Settings:
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     feeds: Mapping[str, Feed] = field(default_factory=dict)
     spellings: Mapping[str, str] = field(default_factory=dict)
+    heartbeats: Mapping[str, Heartbeat] = field(default_factory=dict)
     templates: Templates = Templates()
     warnings: tuple[Problem, ...] = ()
 

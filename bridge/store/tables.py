@@ -232,6 +232,17 @@ overrides = Table(
     sqlite_autoincrement=True,
 )
 
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _instant("known_at", nullable=False),
+    _instant("looked_at", nullable=False),
+    _instant("seen_at"),
+    _instant("excused_until"),
+    _instant("missing_since"),
+)
+
 calls = Table(
     "calls",
     metadata,

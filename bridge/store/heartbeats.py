@@ -1,0 +1,38 @@
+"""The heartbeats that are waited for: the table `heartbeats`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridge.store.tables import heartbeats
+from bridge.watchdogs import Watch
+
+_FIELDS = tuple(field.name for field in fields(Watch))
+
+
+async def load(connection: AsyncConnection, *, lock: bool = False) -> dict[str, Watch]:
+    """Give all that are known, by name; with `lock`, nobody else changes them until the commit."""
+    query = select(heartbeats).order_by(heartbeats.c.name)
+    # SQLite has nothing to lock: its writer is alone.
+    found = await connection.execute(query.with_for_update() if lock else query)
+    return {row["name"]: Watch(**{name: row[name] for name in _FIELDS}) for row in found.mappings()}
+
+
+async def save(connection: AsyncConnection, known: Mapping[str, Watch], after: Iterable[Watch]) -> None:
+    """Write those that have changed; `known` is what was loaded."""
+    rows = [asdict(watch) for watch in after if known.get(watch.name) != watch]
+    new = [row for row in rows if row["name"] not in known]
+    if new:
+        await connection.execute(heartbeats.insert(), new)
+    old = [row | {"_name": row["name"]} for row in rows if row["name"] in known]
+    if old:
+        await connection.execute(heartbeats.update().where(heartbeats.c.name == bindparam("_name")), old)
+
+
+async def forget(connection: AsyncConnection, names: Iterable[str]) -> None:
+    """Delete those that nobody waits for any more."""
+    await connection.execute(heartbeats.delete().where(heartbeats.c.name.in_(list(names))))

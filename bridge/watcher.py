@@ -1,0 +1,152 @@
+"""The loop that misses heartbeats, and what is done when one comes: each in one transaction.
+
+So neither a crash nor two who look at once make two incidents of one silence, or none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from bridge import lifecycle, watchdogs
+from bridge.alerts import Notification
+from bridge.clock import Clock
+from bridge.config import Settings
+from bridge.incidents import Change, Slot
+from bridge.lifecycle import Destination, Times
+from bridge.store import Decide, Scope, Store, Tx, heartbeats
+from bridge.telemetry import Metrics
+from bridge.watchdogs import Watch
+
+log = structlog.get_logger()
+
+_AGAIN: Final = timedelta(seconds=5)
+"""After a look that failed."""
+
+_IDLE: Final = timedelta(days=1)
+"""Where nothing is waited for; a reload wakes us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look found: the heartbeats as they are now, and those that went missing by it."""
+
+    watches: tuple[Watch, ...]
+    missing: tuple[Watch, ...]
+
+
+class Watcher:
+    """Looks at the heartbeats. `healthy` is False while the last look failed; `looks_at`: the next one."""
+
+    def __init__(
+        self, store: Store, settings: Callable[[], Settings], clock: Clock, metrics: Metrics
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._wake = asyncio.Event()
+        self.healthy = True
+        self.looks_at = clock.now()
+
+    def wake(self) -> None:
+        """Look now: the configuration is another."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Go on until cancelled. An error is logged and tried again: this loop does not die."""
+        while True:
+            self._wake.clear()
+            try:
+                self.looks_at = await self.look()
+                self.healthy = True
+            except Exception:
+                self.healthy = False
+                self.looks_at = self._clock.now() + _AGAIN
+                log.exception("the heartbeats cannot be watched")
+            await self._clock.wait(self._wake, self.looks_at)
+
+    async def look(self) -> datetime:
+        """Let those ring that are missing; gives when to look again. Raises as `Store.write`."""
+        settings = self._settings()
+
+        async def job(tx: Tx) -> Looked:
+            return await look(tx, settings)
+
+        looked = await self._store.write(job)
+        for watch in looked.missing:
+            log.error("heartbeat missing", heartbeat=watch.name, seen_at=watch.seen_at)
+        soon = self._clock.now() + (watchdogs.LOOK if looked.watches else _IDLE)
+        due = (
+            watchdogs.due_at(settings.heartbeats[watch.name], watch)
+            for watch in looked.watches
+            if watch.missing_since is None
+        )
+        return min((soon, *due))
+
+    async def observe(self) -> None:
+        """Bring the gauges up to date."""
+        known, now, metrics = await self._store.read(heartbeats.load), self._clock.now(), self._metrics
+        metrics.heartbeat_age.clear()
+        metrics.heartbeat_missing.clear()
+        for name in self._settings().heartbeats.keys() & known.keys():
+            metrics.heartbeat_age.labels(name).set(max((now - known[name].since).total_seconds(), 0))
+            metrics.heartbeat_missing.labels(name).set(known[name].missing_since is not None)
+
+
+async def look(tx: Tx, settings: Settings) -> Looked:
+    """Look whether heartbeats are missing, get to know new ones, and forget those that are gone."""
+    known, wanted = await heartbeats.load(tx.connection, lock=True), settings.heartbeats
+    watches = [watchdogs.look(one, known.get(name), tx.now) for name, one in wanted.items()]
+    missing = [
+        watch
+        for watch in watches
+        if watch.missing_since and not (watch.name in known and known[watch.name].missing_since)
+    ]
+    for watch in missing:
+        slot = watchdogs.slot_of(watch.name, wanted[watch.name].receiver)
+        await _tell(tx, settings, watchdogs.missing(watch, tx.now), slot)
+    gone = sorted(known.keys() - wanted.keys())
+    for name in gone:
+        await _tell(tx, settings, watchdogs.over(name, tx.now))
+    await heartbeats.save(tx.connection, known, watches)
+    await heartbeats.forget(tx.connection, gone)
+    return Looked(tuple(watches), tuple(missing))
+
+
+async def beat(
+    tx: Tx, settings: Settings, names: Sequence[str], scope: Scope, decide: Decide
+) -> tuple[Change, ...]:
+    """Take in a notification in which these heartbeats came; `decide` decides about the rest of it."""
+    known = await heartbeats.load(tx.connection, lock=True)
+    changes = list(decide(await tx.incidents(scope), await tx.roster(), tx.now))
+    await tx.apply(changes)
+    for name in names:
+        if name in known and known[name].missing_since:
+            changes += await _tell(tx, settings, watchdogs.over(name, tx.now))
+    seen = (watchdogs.seen(known.get(name), name, tx.now) for name in names)
+    await heartbeats.save(tx.connection, known, seen)
+    return tuple(changes)
+
+
+async def _tell(tx: Tx, settings: Settings, notification: Notification, *slots: Slot) -> tuple[Change, ...]:
+    """Let an alert of the bridge itself begin in these slots, or end wherever it is open."""
+    (alert,) = notification.alerts
+    scope = Scope(slots, notification.source, (alert.fingerprint,))
+    incidents = {incident.slot: incident for incident in await tx.incidents(scope)}
+    changes = lifecycle.receive(
+        incidents,
+        notification,
+        {alert.fingerprint: tuple(map(Destination, slots))},
+        settings.receiver,
+        settings.on_call(await tx.roster()),
+        Times(watchdogs.TTL, settings.refire_quiet),
+        tx.now,
+    )
+    await tx.apply(changes)
+    return changes
