@@ -17,6 +17,9 @@ import msgspec
 INTERNAL_SOURCE: Final = "pushkit-bridge"
 """The source of the bridge's own alerts; no webhook can claim it."""
 
+DRILL_SOURCE: Final = "pushkit-bridge-drill"
+"""The source of drills and tests: they ring as alerts do, but nothing is wrong. No webhook can claim it."""
+
 
 class NotAnAlertmanagerMessage(ValueError):
     """The body is not Alertmanager's message, version 4; the text says what to change."""

@@ -24,6 +24,7 @@ from bridge.api.management import Management
 from bridge.api.oncall import OnCallApi
 from bridge.api.operations import Operations
 from bridge.api.phone import PhoneApi, receipt_token
+from bridge.api.tests import Tests
 from bridge.api.webhook import Webhook
 from bridge.clock import Clock
 from bridge.config import ConfigError, Problem, Settings, load
@@ -169,8 +170,8 @@ class Bridge:
         operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
         devices = Devices(self.desk, lambda: self.options.phone_external_url or self.bound.phone)
         on_call = OnCallApi(self.desk, self.feeds)
-        heartbeats = Heartbeats(self.desk)
-        rooms = (Webhook(self.desk), operations, Management(self.desk), devices, on_call, heartbeats)
+        heartbeats, tests = Heartbeats(self.desk), Tests(self.desk)
+        rooms = (Webhook(self.desk), operations, Management(self.desk), devices, on_call, heartbeats, tests)
         app = front.application(rooms)
         self.bound.web += await serve(stack, app, self.options.web_listen, self.web_config.ssl_context())
 

@@ -48,17 +48,20 @@ class Handset:
 
     `sending`: a call is on its way to it that nobody has settled. `pace`: seconds between the
     rings of a step, the shortest of those whose repeated ring (ring 2 and later) is due; None: none is.
+    `drill`: that last call was a drill's.
     """
 
     called_at: datetime | None = None
     live_until: datetime | None = None
     sending: bool = False
     pace: float | None = None
+    drill: bool = False
 
-    def may_ring(self, now: datetime, quiet_gap: timedelta) -> bool:
+    def may_ring(self, now: datetime, quiet_gap: timedelta, *, drill: bool = False) -> bool:
         """One call at a time, then the quiet gap; only a repeated ring keeps the pace it was given.
 
-        Without that the gap would stretch "every 45s, for 30s" to every 60 s (docs/adr/0004).
+        Without that the gap would stretch "every 45s, for 30s" to every 60 s (docs/adr/0004). What is no
+        `drill` owes no gap to one.
         """
         if self.sending:
             return False
@@ -66,7 +69,7 @@ class Handset:
             return True
         if now < self.live_until:
             return False
-        if now >= self.live_until + quiet_gap:
+        if now >= self.live_until + quiet_gap or (self.drill and not drill):
             return True
         since = (now - self.called_at).total_seconds()
         # Nine tenths: the ring's pace counts from its decision, the call from its claim a moment later.
@@ -99,12 +102,13 @@ def plan(
     """Bind due pages to pushes: a page that was bound before is repeated with its call, unchanged.
 
     `calls` holds the call of each line that is bound. Pages that are due and in neither part of
-    the Plan wait for their phone.
+    the Plan wait for their phone. A drill travels with nothing else, and waits for all else.
     """
     bundles: list[Bundle] = []
     late: list[Line] = []
-    for (target, kind), group in groupby(
-        sorted(due, key=_travel_key), key=lambda line: _travel_key(line)[:2]
+    called: set[str] = set()
+    for (target, kind, drill), group in groupby(
+        sorted(due, key=_travel_key), key=lambda line: _travel_key(line)[:3]
     ):
         lines = tuple(group)
         if kind == "webhook":
@@ -119,16 +123,21 @@ def plan(
                 late.extend(members)
         fresh = tuple(line for line in lines if line.call_id is None)
         handset = handsets.get(target, Handset())
-        if fresh and (kind != "voip" or (not bound and handset.may_ring(now, quiet_gap))):
+        free = not bound and target not in called and handset.may_ring(now, quiet_gap, drill=drill)
+        if fresh and (kind != "voip" or free):
             bundles.append(_new_call(target, fresh, now))
+            called |= {target} if kind == "voip" else set()
     return Plan(tuple(bundles), tuple(late))
 
 
-def _travel_key(line: Line) -> tuple[str, str, datetime, str]:
-    """What may travel together: calls, notifications, and quiet notifications, each with its like."""
+def _travel_key(line: Line) -> tuple[str, str, bool, datetime, str]:
+    """What may travel together: calls, notifications, and quiet notifications, each with its like.
+
+    Whoever answers a drill must not acknowledge something real unnoticed.
+    """
     page = line.page
     kind = page.kind if page.kind == "webhook" or page.kind in QUIET else page.push
-    return (page.target, kind, page.due_at, page.id)
+    return (page.target, kind, page.drill, page.due_at, page.id)
 
 
 def _by_call(lines: Iterable[Line]) -> dict[str, tuple[Line, ...]]:
@@ -186,6 +195,8 @@ def _end(incident: Incident | None, revision: int, series: int | None) -> tuple[
         return "withdrawn", "its record is gone"
     if incident.state is State.ACKNOWLEDGED:
         return "acknowledged", f"answered by {incident.acknowledged_by}"
+    if incident.state is State.RESOLVED and incident.drill:
+        return "withdrawn", "the drill is over"
     if incident.state is State.RESOLVED:
         expired = incident.resolution == "expired"
         return (

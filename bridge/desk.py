@@ -83,7 +83,7 @@ class Desk:
         def decide(incidents: tuple[Incident, ...], roster: Roster, now: datetime) -> Sequence[Change]:
             by_slot = {incident.slot: incident for incident in incidents}
             on_call = settings.on_call(roster)
-            return lifecycle.receive(by_slot, notification, ways, settings.receiver, on_call, times, now)
+            return lifecycle.receive(by_slot, notification, ways, settings.policy_of, on_call, times, now)
 
         if not beats:
             return await self.store.update(scope, decide)
@@ -124,7 +124,7 @@ class Desk:
         def decide(incidents: tuple[Incident, ...], roster: Roster, now: datetime) -> Sequence[Change]:
             on_call = settings.on_call(roster)
             changes = [
-                lifecycle.advance(Change(incident), settings.receiver(incident.slot.receiver), on_call, now)
+                lifecycle.advance(Change(incident), settings.policy_of(incident.slot), on_call, now)
                 for incident in incidents
                 if incident.open and incident.id in ids
             ]
@@ -236,7 +236,7 @@ class Desk:
             page = pages.get(incident.id)
             change = Change(incident)
             if page is not None:
-                policy = settings.receiver(incident.slot.receiver)
+                policy = settings.policy_of(incident.slot)
                 change = escalation.accepted(change, page, policy, settings.on_call(roster))
                 change = escalation.reached(change, page)
             changes.append(_heard(settings, change, call, receipt, page, roster, tx.now))
@@ -250,7 +250,7 @@ class Desk:
 
 
 def _act(settings: Settings, change: Change, verb: Verb, roster: Roster, now: datetime) -> Change:
-    policy, on_call = settings.receiver(change.incident.slot.receiver), settings.on_call(roster)
+    policy, on_call = settings.policy_of(change.incident.slot), settings.on_call(roster)
     return lifecycle.advance(verb(change, policy, on_call, now), policy, on_call, now)
 
 
@@ -273,7 +273,7 @@ def _heard(
         return _act(settings, change, verb, roster, now)
     if page is None:
         return change
-    policy, on_call = settings.receiver(change.incident.slot.receiver), settings.on_call(roster)
+    policy, on_call = settings.policy_of(change.incident.slot), settings.on_call(roster)
     change = escalation.drop_out(change, page, "declined", policy, on_call, now)
     return lifecycle.advance(change, policy, on_call, now)
 
@@ -317,7 +317,7 @@ def fail_over(
         page = by_incident.get(change.incident.id)
         if page is None:
             continue
-        policy = settings.receiver(change.incident.slot.receiver)
+        policy = settings.policy_of(change.incident.slot)
         change = escalation.fail_over(change, page, why, policy, on_call, now)  # noqa: PLW2901 - its next state
         done.append(lifecycle.advance(change, policy, on_call, now))
     return done

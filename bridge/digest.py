@@ -30,6 +30,7 @@ VARIABLES: Final = frozenset(
         "incidents",
         "counts",
         "notes",
+        "drill",
     }
 )
 """The names that Digest.variables gives to templates."""
@@ -129,6 +130,11 @@ class Digest:
     counts: Mapping[str, int]
 
     @property
+    def drill(self) -> bool:
+        """Whether nothing is wrong: what travels together is all a drill, or none of it."""
+        return any(case.incident.drill for case in self.cases)
+
+    @property
     def severity(self) -> str:
         """The worst."""
         return self.cases[0].severity if self.cases else "none"
@@ -185,6 +191,7 @@ class Digest:
             "incidents": self.cases,
             "counts": self.counts,
             "notes": self.notes,
+            "drill": self.drill,
         }
 
 

@@ -112,10 +112,11 @@ def _pages(
 
 def _targets(incident: Incident, policy: Receiver, on_call: OnCall, now: datetime) -> tuple[Phone, ...]:
     """List the step's phones, and those that stand in for the silent ones."""
-    phones = on_call(_step(incident, policy).device_groups, now, policy.otherwise)
-    named = {phone.name for phone in phones}
-    stand_ins = (on_call.phone(name) for name in incident.stand_ins if name not in named)
-    return (*phones, *(phone for phone in stand_ins if phone is not None))
+    step = _step(incident, policy)
+    phones = {phone.name: phone for phone in on_call(step.device_groups, now, policy.otherwise)}
+    phones |= {phone.name: phone for phone in on_call.phones if phone.owner in step.owners}
+    by_name = map(on_call.phone, (*step.devices, *incident.stand_ins))
+    return tuple((phones | {phone.name: phone for phone in by_name if phone is not None}).values())
 
 
 def _rings(phone: Phone, step: Step, incident: Incident) -> bool:
@@ -143,7 +144,7 @@ def _next_step(change: Change, policy: Receiver, on_call: OnCall, now: datetime)
     if incident.step < len(policy.steps):
         change = change.to(step=incident.step + 1, due_at=now, **_FRESH_STEP)
         return change.note("next step", f"step {incident.step + 1}") if _worth_a_line(incident) else change
-    if incident.round <= policy.repeat or not incident.reached:
+    if incident.round <= policy.repeat or (policy.endless and not incident.reached):
         why = "the policy is repeated" if incident.reached else "nobody was reached: the policy is repeated"
         pause = incident.round > 1 and not _anybody_left(incident, policy, on_call, now)
         due_at = now + _PAUSE if pause else now
@@ -175,6 +176,8 @@ def _ring_others(
     if page.kind not in {"ring", "fallback"} or not _is_here(incident, page) or page.target in incident.out:
         return change
     step = _step(incident, policy)
+    if page.target in step.devices:
+        return change
     asked = {phone.name for phone in _targets(incident, policy, on_call, now)}
     others = [
         phone

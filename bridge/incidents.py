@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID, uuid5
 
+from bridge.alerts import DRILL_SOURCE
 from bridge.policy import InterruptionLevel, Step
 from bridge.pushes import PushKind
 
@@ -120,6 +121,11 @@ class Incident:
         return self.state is not State.RESOLVED
 
     @property
+    def drill(self) -> bool:
+        """Whether nothing is wrong: a drill, or a test of a phone or of a receiver."""
+        return self.slot.source == DRILL_SOURCE
+
+    @property
     def firing(self) -> tuple[Episode, ...]:
         """Its open alerts."""
         return tuple(episode for episode in self.alerts.values() if episode.open)
@@ -139,7 +145,8 @@ class Page:
 
     `target` is a device's name, or a webhook's where `kind` is "webhook". `every` and
     `lasts` are the ring's, in seconds. `call_uuid` is what CallKit will know the call by if
-    this page is the one that a call is anchored to (rule 8).
+    this page is the one that a call is anchored to (rule 8). `drill`: nothing is wrong, so it never
+    travels with pages of which that is not so, and waits for them.
     """
 
     id: str
@@ -158,6 +165,7 @@ class Page:
     every: float
     lasts: float
     call_uuid: str
+    drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +230,7 @@ def make_page(
         every=step.ring.every.total_seconds(),
         lasts=step.ring.lasts.total_seconds(),
         call_uuid=stable_id("call", f"{_path(incident.slot)}\0{_minute(incident)}\0{place}"),
+        drill=incident.drill,
     )
 
 

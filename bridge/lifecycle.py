@@ -64,7 +64,7 @@ def receive(
     incidents: Mapping[Slot, Incident],
     notification: Notification,
     destinations: Mapping[str, tuple[Destination, ...]],
-    policy: Callable[[str], Receiver],
+    policy: Callable[[Slot], Receiver],
     on_call: OnCall,
     times: Times,
     now: datetime,
@@ -78,7 +78,7 @@ def receive(
     batches = _sort_into_slots(incidents, notification, destinations)
     changes = []
     for slot, batch in batches.items():
-        receiver = policy(slot.receiver)
+        receiver = policy(slot)
         before = incidents.get(slot) or begin(slot, now)
         change = Change(before).to(
             group_key=notification.group_key,
@@ -221,7 +221,8 @@ def expire(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> 
     for known in change.incident.firing:
         if known.expires_at <= now:
             episodes[known.fingerprint] = replace(known, status="expired", ended_at=now, ended_here_at=now)
-            change = change.note("alert expired", f"{_name(known.labels)}: not mentioned for alert_ttl")
+            why = "its time is over" if change.incident.drill else "not mentioned for alert_ttl"
+            change = change.note("alert expired", f"{_name(known.labels)}: {why}")
     return _close_if_quiet(change.to(alerts=episodes), "expired", policy, on_call, now)
 
 
@@ -231,7 +232,28 @@ def _close_if_quiet(
     incident = change.incident
     if incident.firing or not incident.open:
         return change
-    change = change.withdrawn(resolution).to(
+    change = _closed(change.withdrawn(resolution), resolution, now)
+    change = change.note(resolution, "no alert fires any more")
+    return escalation.tell(change, "resolved", policy, on_call, now) if policy.notify_resolved else change
+
+
+def call_off(change: Change, resolution: str, why: str, now: datetime) -> Change:
+    """End a drill before its time. What tells others that somebody had it still goes out."""
+    incident = change.incident
+    if not (incident.drill and incident.open):
+        return change
+    over = {
+        name: replace(episode, status="resolved", ended_at=now, ended_here_at=now)
+        for name, episode in incident.alerts.items()
+        if episode.open
+    }
+    if incident.state is State.TRIGGERED:
+        change = change.withdrawn(resolution)
+    return _closed(change.to(alerts={**incident.alerts, **over}), resolution, now).note(resolution, why)
+
+
+def _closed(change: Change, resolution: str, now: datetime) -> Change:
+    return change.to(
         state=State.RESOLVED,
         resolved_at=now,
         resolution=resolution,
@@ -240,8 +262,6 @@ def _close_if_quiet(
         acknowledged_until=None,
         silenced_until=None,
     )
-    change = change.note(resolution, "no alert fires any more")
-    return escalation.tell(change, "resolved", policy, on_call, now) if policy.notify_resolved else change
 
 
 def advance(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> Change:

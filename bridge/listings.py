@@ -33,8 +33,9 @@ def line(one: Mapping[str, Any]) -> str:
         who = f", acknowledged{who}"
     more = f" and {one['truncated_alerts']} not shown" if one["truncated_alerts"] else ""
     unanswered = " UNANSWERED" if one["unanswered_at"] and one["state"] == "triggered" else ""
+    drill = "DRILL " if one["drill"] else ""
     return (
-        f"{one['id']}  {one['state']}{who}{unanswered}  {text(one['title']) or '(no name)'}  "
+        f"{one['id']}  {one['state']}{who}{unanswered}  {drill}{text(one['title']) or '(no name)'}  "
         f"{one['alerts_firing']} firing{more}  receiver={text(one['receiver'])} "
         f"source={text(one['source'])}  since {_time(one['opened_at'])}"
     )
@@ -204,3 +205,24 @@ def heartbeats(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{text(one['name'])}  {state}  {seen}  receiver={text(one['receiver'])}{source}  {matchers}"
     if not found["heartbeats"]:
         yield "no heartbeats"
+
+
+def handovers(found: Mapping[str, Any], told: set[str]) -> Iterator[str]:
+    """Show those hand-overs of a test that were not `told` before, and note that they are now."""
+    began = datetime.fromisoformat(found["began_at"])
+    troubles = {f"trouble {trouble}": trouble for trouble in found["troubles"]}
+    for key in troubles.keys() - told:
+        yield f"TROUBLE: {text(troubles[key])}"
+    for one in found["handovers"]:
+        if one["key"] in told:
+            continue
+        after = (datetime.fromisoformat(one["at"]) - began).total_seconds()
+        target = f"{text(one['target'])}: " if one["target"] else ""
+        when = f"{_time(one['at'], 'milliseconds')}  +{after:7.3f}s"
+        yield f"{when}  {one['what']:12}  {target}{text(one['text'])}"
+    told |= {*troubles, *(one["key"] for one in found["handovers"])}
+
+
+def verdict(found: Mapping[str, Any]) -> str:
+    """Say what came of a test."""
+    return f"{'PASSED' if found['passed'] else 'FAILED'}: {text(found['verdict'])}"

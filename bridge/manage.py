@@ -1,9 +1,10 @@
-"""The commands about incidents, devices and heartbeats of a running bridge: they ask its API (rule 9)."""
+"""Commands about incidents, devices and heartbeats of a running bridge: they ask its API (rule 9)."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import quote
 import click
 import orjson
 
-from bridge import listings
+from bridge import listings, trials
 from bridge.client import Client, ClientError, Tls
 
 Ask: TypeAlias = Callable[..., Any]
@@ -192,3 +193,40 @@ def heartbeats() -> None:
 def heartbeats_list(bridge: Bridge, output: str) -> None:
     """List them: when each last came, and which are missing."""
     say(ask(bridge, "GET", "/api/v1/heartbeats"), output, listings.heartbeats)
+
+
+_BY: Final = click.option("--by", default="", help="Who says so, where the bridge asks for no credentials.")
+
+
+@devices.command("test")
+@asking
+@_BY
+@click.option(
+    "--for", "seconds", type=click.IntRange(10, 14400), help="Seconds until it is given up. [default: 180]"
+)
+@click.argument("device")
+def devices_test(bridge: Bridge, output: str, by: str, seconds: int | None, device: str) -> None:
+    """Ring one phone once, and tell each hand-over: exit 0 if it rang as far as can be known.
+
+    A phone that has enrolled says that it rang. One that stands in the configuration says nothing back: exit
+    0 means that APNs has taken the call. Only its owner can tell the rest.
+    """
+    _test(bridge, output, {"device": device}, by, seconds)
+
+
+def _test(bridge: Bridge, output: str, of: Mapping[str, str], by: str, seconds: int | None) -> None:
+    query = {**of, **({"by": by} if by else {}), **({} if seconds is None else {"seconds": str(seconds)})}
+    try:
+        client = Client(bridge.url, bridge.token_file, bridge.tls)
+        found = asyncio.run(trials.follow(client, query, click.echo if output == "simple" else _nothing))
+    except ClientError as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        click.echo("called off: nothing rings any more", err=True)
+        sys.exit(130)
+    say(found, output, lambda found: [listings.verdict(found)])
+    sys.exit(0 if found["passed"] else 1)
+
+
+def _nothing(_: str) -> None:
+    """Say nothing before the end: then it is one JSON document."""

@@ -52,7 +52,8 @@ class Renderer:
     `annotations`, those that are common; `incidents`, the worst first, each with `id`, `revision`,
     `receiver`, `source`, `title`, `severity`, `summary`, `alerts` (a number) and `labels` (of its
     worst alert); `counts.alerts`, `counts.incidents`, `counts.truncated_alerts`; `notes`, which is
-    ", and 3 more that Alertmanager did not show" and the like, or empty.
+    ", and 3 more that Alertmanager did not show" and the like, or empty; `drill`, true where nothing is
+    wrong. The lines of a drill begin with DRILL, whatever the templates say.
 
     A template that fails or gives nothing costs no page: the own text stands in, and `warn` is
     told, as it is at once of names that do not exist. Raises jinja2.TemplateSyntaxError for
@@ -91,7 +92,7 @@ class Renderer:
     def resolved(self, shown: Shown, incidents: Sequence[Incident]) -> bytes:
         """Render the quiet notification that incidents are over, and whether they resolved or expired."""
         view = digest(incidents)
-        aps = _aps(*_over(view), "passive")
+        aps = _aps(*_marked(view, *_over(view)), "passive")
         payload = {"aps": aps, "v": VERSION, "kind": "resolved", "call": self._call(shown)}
         entries = (_entry(case) | {"resolution": _resolution(case)} for case in view.cases)
         return _fit(payload | _facts(view), entries, ALERT_LIMIT)
@@ -99,13 +100,14 @@ class Renderer:
     def acknowledged(self, shown: Shown, incidents: Sequence[Incident]) -> bytes:
         """Render the quiet notification that somebody has them."""
         view = digest(incidents)
-        aps = _aps(*_taken(view), "passive")
+        aps = _aps(*_marked(view, *_taken(view)), "passive")
         payload = {"aps": aps, "v": VERSION, "kind": "acknowledged", "call": self._call(shown)}
         entries = (_entry(case) | {"acknowledged_by": _owner(case)} for case in view.cases)
         return _fit(payload | _facts(view), entries, ALERT_LIMIT)
 
     def _lines(self, view: Digest) -> tuple[str, str]:
-        return (
+        return _marked(
+            view,
             self._line("caller_name", self._caller_name, view, CALLER_NAME) or view.caller_name,
             self._line("reason", self._reason, view, REASON) or view.reason,
         )
@@ -152,8 +154,16 @@ def _aps(title: str, body: str, level: InterruptionLevel) -> dict[str, Any]:
     return aps if level == "passive" else aps | {"sound": "default"}
 
 
+def _marked(view: Digest, title: str, body: str) -> tuple[str, str]:
+    """Let nobody take a drill for the real thing: a template may have forgotten it."""
+    if not view.drill:
+        return title, body
+    return one_line(f"DRILL {title}", CALLER_NAME), one_line(f"DRILL: {body}", REASON)
+
+
 def _facts(view: Digest) -> dict[str, Any]:
-    return {"severity": view.severity, "counts": view.counts}
+    facts = {"severity": view.severity, "counts": view.counts}
+    return facts | {"drill": True} if view.drill else facts
 
 
 def _entry(case: Case) -> dict[str, Any]:
@@ -232,7 +242,8 @@ def outgoing_webhook(incident: Incident, page: Page, now: datetime) -> bytes:
             "source": incident.slot.source,
             "group": dict(incident.slot.group),
             "severity": view.severity,
-            "summary": view.reason,
+            "summary": _marked(view, "", view.reason)[1],
+            "drill": view.drill,
             "alerts": [_alert(episode) for episode in incident.firing],
             "truncated_alerts": view.counts["truncated_alerts"],
             "step": page.step,

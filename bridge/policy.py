@@ -24,12 +24,17 @@ class Ring:
 class Step:
     """One escalation step: its targets, how to reach them, and when to go on to the next.
 
+    The phones of `owners`, and `devices`, ring beside the groups: a drill names them by themselves. For a
+    device that is named so no other one of its owner stands in.
+
     `webhooks` are names in `Settings.webhooks`: the URL is looked up when a page is sent,
     so that a reload that mends the URL mends the pages that wait.
     """
 
     device_groups: tuple[str, ...] = ()
     webhooks: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     push: PushKind = "voip"
     interruption_level: InterruptionLevel = "time-sensitive"
     ring: Ring = Ring()
@@ -41,7 +46,8 @@ class Receiver:
     """An escalation policy under Alertmanager's word for it.
 
     `repeat` is how many times the steps begin anew after the last one; then the incident
-    ends as unanswered. A policy that reached no phone at all is repeated without end.
+    ends as unanswered. A policy that reached no phone at all is repeated without end,
+    if it is `endless`.
     `receipt_timeout` is how long an enrolled phone has to say that it got a push, from APNs'
     acceptance; `ack_timeout` how long an acknowledgement holds, None = until the incident ends.
     `otherwise` are the device groups that ring where a schedule has a gap, or a step has no device.
@@ -55,8 +61,11 @@ class Receiver:
     receipt_timeout: timedelta = timedelta(seconds=10)
     ack_timeout: timedelta | None = None
     otherwise: tuple[str, ...] = ()
+    endless: bool = True
 
     @property
     def rings_phones(self) -> bool:
         """Whether it has any phones to ring, and not outgoing webhooks alone."""
-        return bool(self.otherwise) or any(step.device_groups for step in self.steps)
+        return bool(self.otherwise) or any(
+            step.device_groups or step.owners or step.devices for step in self.steps
+        )

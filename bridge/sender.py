@@ -271,7 +271,8 @@ class Sender:
             lambda tx: settlement.settle(tx, settings, bundle, outcome, token)
         )
         self._desk.tell(settled)
-        await self._alarm(device, outcome, set_aside=set_aside)
+        # Whoever tries a phone out is told by the drill itself: nobody is to be rung for it.
+        await self._alarm(device, outcome, set_aside=set_aside and not bundle.lines[0].page.drill)
 
     async def _alarm(self, device: Device | None, outcome: Outcome, *, set_aside: bool) -> None:
         match outcome:

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
-from bridge import escalation
+from bridge import escalation, lifecycle
 from bridge.bundles import Bundle, Call
 from bridge.config import Settings
 from bridge.desk import apply, fail_over
 from bridge.incidents import QUIET, Change, Incident, fallback
 from bridge.pushes import Accepted, Outcome, Quarantined, Retryable, Unregistered
-from bridge.store import Scope, Tx, devices, outbox
+from bridge.store import Scope, Tx, devices, drills, outbox
 from bridge.store.outbox import Claim, Settled, Ways
 
 _LONGEST_PAUSE: Final = 30.0
@@ -33,6 +33,7 @@ async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways) -> Cla
 
     A notification may get through where a call does not: 429 counts for one token.
     """
+    await _give_way(tx)
     claimed = await outbox.claim(tx.connection, tx.now, lease, settings.quiet_gap, ways)
     tried = [
         item.page
@@ -46,6 +47,14 @@ async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways) -> Cla
         with_alert = {phone.name for phone in await tx.phones() if phone.alert}
         await tx.put([fallback(page, tx.now) for page in tried if page.target in with_alert])
     return claimed
+
+
+async def _give_way(tx: Tx) -> None:
+    """End each drill that rings a phone for which something real is due."""
+    found = await tx.incidents(Scope(ids=await drills.in_the_way(tx.connection)))
+    if found:
+        why = "a real page is due for one of its phones"
+        await tx.apply(lifecycle.call_off(Change(drill), "gave way", why, tx.now) for drill in found)
 
 
 async def settle(
@@ -77,7 +86,7 @@ async def settle(
             escalation.accepted(
                 change,
                 by_incident[change.incident.id],
-                settings.receiver(change.incident.slot.receiver),
+                settings.policy_of(change.incident.slot),
                 on_call,
             )
             for change in changes
@@ -93,7 +102,7 @@ def _patience(settings: Settings, call: Call, incidents: Iterable[Incident]) -> 
     """How long to wait for the phone's word; nobody waits for one of a push that is not to wake anybody."""
     if call.kind in QUIET:
         return None
-    waits = (settings.receiver(incident.slot.receiver).receipt_timeout for incident in incidents)
+    waits = (settings.policy_of(incident.slot).receipt_timeout for incident in incidents)
     return min(waits, default=None)
 
 

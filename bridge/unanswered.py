@@ -26,13 +26,13 @@ _NAME: Final = "PushkitBridgeIncidentUnanswered"
 def just_now(change: Change) -> bool:
     """Tell whether nobody answered, by this very decision.
 
-    An alarm of that is none again. Of the bridge's own troubles only a missing heartbeat is worth one.
+    An alarm of that is none again, nor is a drill. Of the bridge's own troubles only a missing heartbeat is
+    worth one.
     """
     now_so = any(event.kind == "unanswered" for event in change.events)
     slot = change.incident.slot
-    return now_so and (
-        slot.source != alerts.INTERNAL_SOURCE or ("alertname", watchdogs.MISSING) in slot.group
-    )
+    own = slot.source in {alerts.INTERNAL_SOURCE, alerts.DRILL_SOURCE}
+    return now_so and (not own or ("alertname", watchdogs.MISSING) in slot.group)
 
 
 def with_alarms(
@@ -52,7 +52,7 @@ def with_alarms(
         labels = {"severity": "critical", "incident": incident.id, "receiver": receiver, "series": series}
         alarm = alerts.internal(_NAME, labels, {"summary": summary}, now)
         ways = {alarm.alerts[0].fingerprint: (Destination(slot_of(settings, incident.id)),)}
-        done += lifecycle.receive(by_slot, alarm, ways, settings.receiver, on_call, times, now)
+        done += lifecycle.receive(by_slot, alarm, ways, settings.policy_of, on_call, times, now)
     return done
 
 

@@ -102,6 +102,7 @@ def test_every_json_example_of_the_document_is_named_and_parses() -> None:
         "device",
         "voip",
         "voip",
+        "voip",
         "alert",
         "resolved",
         "acknowledged",
@@ -119,7 +120,7 @@ def test_the_examples_have_exactly_the_documented_fields() -> None:
     (resolved,) = tables("All over")
     (acknowledged,) = tables("Somebody has it")
     receipt, answer = tables("Receipts")
-    rare = {"incidents[].repaired", "incidents_omitted"}
+    rare = {"incidents[].repaired", "incidents_omitted", "drill"}
     common = call - {"caller_name", "reason"} - rare
     assert {path for it in shown_as("voip") for path in paths(it)} == call
     assert set(paths(shown_as("voip")[0])) == call - rare
@@ -683,6 +684,7 @@ def test_an_outgoing_webhook_tells_all() -> None:
         "severity": "critical",
         "summary": "platform: Disk full on i1, and 1 more alert, and 3 more that Alertmanager did not show,"
         " 1 alert came damaged",
+        "drill": False,
         "alerts": [
             common | {"labels": labels},
             common | {"labels": labels | {"alertname": "Odd", "severity": "info"}, "repaired": ["status"]},

@@ -29,7 +29,9 @@ PURE = frozenset(
         "bundles",
         "calendars",
         "digest",
+        "drills",
         "escalation",
+        "handovers",
         "incidents",
         "lifecycle",
         "matchers",
@@ -52,7 +54,7 @@ LOOPS = frozenset(
     {"api", "desk", "escalator", "feeds", "heartbeat", "sender", "settlement", "unanswered", "watcher"}
 )
 TOP = frozenset(
-    {"children", "cli", "client", "demo", "keys", "listings", "manage", "onduty", "rig", "standin"}
+    {"children", "cli", "client", "demo", "keys", "listings", "manage", "onduty", "rig", "standin", "trials"}
 )
 FLOORS = (PURE, EDGES, LOOPS, frozenset({"app", "front", "keeper", "vitals", "wiring"}), TOP)
 """From the ground up: a module imports from its own floor and from those below it."""

@@ -92,7 +92,7 @@ def known_source(settings: Settings, source: str) -> web.Response | None:
     """Give None for a source that may send, else the answer that says why not."""
     if source in settings.sources or source == DEFAULT_SOURCE:
         return None
-    if not _NAME.fullmatch(source) or source == alerts.INTERNAL_SOURCE:
+    if not _NAME.fullmatch(source) or source in {alerts.INTERNAL_SOURCE, alerts.DRILL_SOURCE}:
         return problem(404, f"{source[:100]!r} cannot be a source", "use letters, digits, '_', '.' and '-'")
     if not settings.sources:
         return None

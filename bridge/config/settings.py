@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from bridge import oncall, policy, routing, timeintervals
+from bridge import drills, oncall, policy, routing, timeintervals
+from bridge.alerts import DRILL_SOURCE
 from bridge.config.problems import Problem
 from bridge.config.values import Secret
+from bridge.incidents import Slot
 from bridge.pushes import Environment
 from bridge.schedules import Calendar, Schedule, with_overrides
 from bridge.watchdogs import Heartbeat
@@ -122,6 +124,12 @@ class Settings:
     def receiver(self, name: str) -> policy.Receiver:
         """Give the receiver of this name; one that a reload took away falls to the root route's."""
         return self.receivers.get(name) or self.receivers[self.route.receiver]
+
+    def policy_of(self, slot: Slot) -> policy.Receiver:
+        """Give the policy by which an incident of this slot rings."""
+        if slot.source == DRILL_SOURCE:
+            return drills.policy(slot, self.receiver)
+        return self.receiver(slot.receiver)
 
     def receivers_of(self, owner: str, now: datetime) -> frozenset[str]:
         """Name the receivers of which some step can ring this person."""

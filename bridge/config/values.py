@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE
 from bridge.config.problems import quote
 
 MAX_FILE: Final = 1 << 20
@@ -194,8 +195,8 @@ def source(text: str) -> str:
     """Check the name of a source; `default` and the bridge's own are taken."""
     if text.casefold() == "default":
         raise ValueError('"default" is the source of POST /webhook, and cannot be an entry')
-    if text.casefold() == "pushkit-bridge":
-        raise ValueError('"pushkit-bridge" is the source of the bridge\'s own incidents; take another name')
+    if text.casefold() in {INTERNAL_SOURCE, DRILL_SOURCE}:
+        raise ValueError(f"{quote(text)} is the source of the bridge's own incidents; take another name")
     return word(text)
 
 

@@ -7,7 +7,7 @@ is due again when the lease has run out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Flag, auto
@@ -72,8 +72,7 @@ async def claim(
     """Claim what is due and may go out now, by these ways."""
     swept = await _sweep(connection, now)
     handsets = await _handsets(connection, now)
-    busy = [name for name, handset in handsets.items() if not handset.may_ring(now, quiet_gap)]
-    due = await _due(connection, now, busy, ways)
+    due = await _due(connection, now, _busy(handsets, now, quiet_gap), ways)
     more = len(swept) == _BATCH or len(due) >= _BATCH
     if not due:
         return Claim(settled=swept, more=more)
@@ -83,6 +82,15 @@ async def claim(
     late = tuple(_swept(due[line.page.id]) for line in planned.late)
     await _write(connection, late, now)
     return Claim(await _take(connection, planned.bundles, now, lease), (*swept, *late), more)
+
+
+def _busy(handsets: Mapping[str, Handset], now: datetime, quiet_gap: timedelta) -> ColumnElement[bool]:
+    """The condition that a page waits for its phone; a drill may have to where another has not."""
+    real, drill = (
+        [name for name, handset in handsets.items() if not handset.may_ring(now, quiet_gap, drill=drill)]
+        for drill in (False, True)
+    )
+    return _FRESH_CALL & (pages.c.target.in_(real) | (pages.c.drill & pages.c.target.in_(drill)))
 
 
 def _unwanted(now: datetime) -> ColumnElement[bool]:
@@ -106,7 +114,7 @@ def _swept(row: RowMapping) -> Settled:
 
 
 async def _due(
-    connection: AsyncConnection, now: datetime, busy: Iterable[str], ways: Ways
+    connection: AsyncConnection, now: datetime, waits: ColumnElement[bool], ways: Ways
 ) -> dict[str, RowMapping]:
     """Load pages that can go out now: however many wait for a busy phone, they keep nobody else waiting.
 
@@ -117,7 +125,6 @@ async def _due(
         due &= pages.c.kind != "webhook"
     if Ways.PUSHES not in ways:
         due &= pages.c.kind == "webhook"
-    waits = _FRESH_CALL & pages.c.target.in_(list(busy))
     wanted = select(pages).where(due & ~waits)
     first = wanted.order_by(pages.c.next_attempt_at).limit(_BATCH)
     found = {row["id"]: row for row in (await connection.execute(first)).mappings()}
@@ -144,9 +151,13 @@ async def _handsets(connection: AsyncConnection, now: datetime) -> dict[str, Han
     repeated = OPEN_PAGE & _FRESH_CALL & (pages.c.ring > 1) & (pages.c.next_attempt_at <= now)
     pace = select(pages.c.target, func.min(pages.c.every)).where(repeated).group_by(pages.c.target)
     paces = {name: every for name, every in await connection.execute(pace)}  # noqa: C416 - as in queries
-    found = await connection.execute(select(devices.c.name, devices.c.called_at, devices.c.live_until))
+    of_a_drill = select(pages.c.id).where((pages.c.call_id == devices.c.live_call) & pages.c.drill).exists()
+    found = await connection.execute(
+        select(devices.c.name, devices.c.called_at, devices.c.live_until, of_a_drill)
+    )
     return {
-        name: Handset(called_at, live, name in sending, paces.get(name)) for name, called_at, live in found
+        name: Handset(called_at, live, name in sending, paces.get(name), drill)
+        for name, called_at, live, drill in found
     }
 
 

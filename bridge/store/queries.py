@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bridge.alerts import DRILL_SOURCE
 from bridge.store.devices import DOUBTFUL
 from bridge.store.tables import (
     OPEN_INCIDENT,
@@ -52,7 +53,10 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
     by_incident = await connection.execute(
         select(incidents.c.state, func.count()).where(OPEN_INCIDENT).group_by(incidents.c.state)
     )
-    unanswered = OPEN_INCIDENT & incidents.c.unanswered_at.is_not(None) & (incidents.c.state == "triggered")
+    real = incidents.c.source != DRILL_SOURCE
+    unanswered = (
+        real & OPEN_INCIDENT & incidents.c.unanswered_at.is_not(None) & (incidents.c.state == "triggered")
+    )
     oldest: datetime | None = (
         await connection.execute(select(func.min(pages.c.due_at)).where(OPEN_PAGE))
     ).scalar()
@@ -115,6 +119,7 @@ def summary(incident: Any) -> dict[str, Any]:
         "id": incident.id,
         "state": incident.state.value,
         "source": incident.slot.source,
+        "drill": incident.drill,
         "receiver": incident.slot.receiver,
         "group": common,
         "title": common.get("alertname") or (shown[0].labels.get("alertname", "") if shown else ""),

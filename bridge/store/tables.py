@@ -18,9 +18,12 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     literal_column,
     text,
 )
+
+from bridge.alerts import DRILL_SOURCE
 
 metadata: Final = MetaData()
 
@@ -95,6 +98,15 @@ Index(
 OPEN_INCIDENT: Final = incidents.c.state != literal_column("'resolved'")
 """In the index's own words, not with a bound value: so that it serves where statements are prepared ahead."""
 
+OPEN_DRILL: Final = (incidents.c.source == literal_column(f"'{DRILL_SOURCE}'")) & OPEN_INCIDENT
+"""As OPEN_INCIDENT."""
+
+Index(
+    "open_drills",
+    incidents.c.id,
+    sqlite_where=text(f"source = '{DRILL_SOURCE}' AND state <> 'resolved'"),
+    postgresql_where=text(f"source = '{DRILL_SOURCE}' AND state <> 'resolved'"),
+)
 Index("incidents_by_wake", incidents.c.wake_at)
 Index("incidents_by_end", incidents.c.resolved_at)
 
@@ -142,6 +154,7 @@ pages = Table(
     Column("every", Float, nullable=False),
     Column("lasts", Float, nullable=False),
     Column("call_uuid", Text, nullable=False),
+    Column("drill", Boolean, nullable=False, server_default=false()),
     # waiting -> sending -> settled; back to waiting for another attempt.
     Column("state", Text, nullable=False),
     Column("attempt", Integer, nullable=False),

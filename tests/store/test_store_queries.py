@@ -165,6 +165,7 @@ async def test_a_summary_says_what_a_person_looks_for(store: Store) -> None:
             "id": one.id,
             "state": "acknowledged",
             "source": "default",
+            "drill": False,
             "receiver": "platform",
             "group": {"alertname": "DiskFull"},
             "title": "DiskFull",

@@ -151,7 +151,10 @@ class Event(Struct):
 
 
 class Incident(Struct):
-    """An incident. `silenced_until`: nothing rings before that; `next_ring_at` is null when nothing will."""
+    """An incident. `drill`: nothing is wrong, it is for trying out.
+
+    `silenced_until`: nothing rings before that; `next_ring_at` is null when nothing will.
+    """
 
     id: str
     revision: int
@@ -161,6 +164,7 @@ class Incident(Struct):
     severity: str
     receiver: str
     source: str
+    drill: bool
     group: dict[str, str]
     alerts_firing: int
     alerts_total: int

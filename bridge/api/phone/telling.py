@@ -67,6 +67,7 @@ def _facts(known: incidents.Incident) -> dict[str, Any]:
         "severity": case.severity,
         "receiver": known.slot.receiver,
         "source": known.slot.source,
+        "drill": known.drill,
         "group": dict(known.slot.group),
         "alerts_firing": len(known.firing),
         "alerts_total": len(known.alerts),

@@ -1,0 +1,207 @@
+"""Drills ring by the same decisions as everything, end by themselves, and stay apart from what is real."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from builders import NOW, at, phone, receiver, step
+from story import Story
+
+from bridge import drills, lifecycle, unanswered
+from bridge.bundles import Handset, Line, over, plan
+from bridge.incidents import Change, Episode, Incident, Slot, State, make_page
+from bridge.payloads import Renderer, Shown, outgoing_webhook
+from bridge.policy import Receiver, Step
+
+ALICE, IPAD, BOB = "alice-iphone", "alice-ipad", "bob-iphone"
+GAP = timedelta(seconds=30)
+
+
+def drilled(slot: Slot, policy: Receiver | None = None, lasts: float = 180, **fields: object) -> Story:
+    """A story that a drill begins; its receivers are all `policy`."""
+    story = Story(drills.policy(slot, lambda _: policy or receiver()), **fields)  # type: ignore[arg-type]
+    span = timedelta(seconds=lasts)
+    story.apply(drills.begin(slot, "TestCall", "by carol", span, story.policy, story.on_call, story.now))
+    return story
+
+
+def of_phone(**fields: object) -> Story:
+    return drilled(drills.slot("device", ALICE, "1"), **fields)  # type: ignore[arg-type]
+
+
+# --- which policy -----------------------------------------------------------------------------
+
+
+def test_a_test_of_a_phone_rings_it_once_and_nobody_else() -> None:
+    story = of_phone(phones=[phone(alert=True, enrolled=True), phone(IPAD), phone(BOB)])
+    (page,) = story.pages
+    assert (page.kind, page.target, page.drill) == ("ring", ALICE, True)
+    story.fail_over(page)
+    assert [one.kind for one in story.pages] == ["ring", "fallback"]
+    story.fail_over(story.pages[-1])
+    story.wait(179, accept=False)
+    assert {one.target for one in story.pages} == {ALICE}, "no other phone of its owner stands in"
+    assert len(story.pages) == 2
+    assert story.incident.unanswered_at == NOW, "it does not go round for ever, as a real one would"
+
+
+def test_a_test_of_a_receiver_rings_by_its_policy_to_the_end() -> None:
+    policy = receiver(step("platform", times=2, then_after=100), step("second", times=1, then_after=50))
+    story = drilled(drills.slot("receiver", "platform", "1"), policy, lasts=1800)
+    story.wait(200)
+    assert story.rings == [(0, ALICE, 1, 1), (45, ALICE, 1, 2), (100, BOB, 2, 1)]
+    assert story.incident.unanswered_at == at(150)
+
+
+def test_a_policy_of_which_nobody_is_reached_is_not_repeated_in_a_drill() -> None:
+    slot = drills.slot("receiver", "platform", "1")
+    story = drilled(slot, receiver(step("platform", times=1, then_after=60)), lasts=1800, phones=[])
+    story.wait(1000)
+    assert story.incident.unanswered_at == NOW
+
+
+def test_a_step_that_names_owners_rings_all_their_phones() -> None:
+    policy = receiver(Step(owners=("alice",)))
+    assert policy.rings_phones
+    story = drilled(drills.slot("receiver", "x", "1"), policy, phones=[phone(), phone(BOB), phone(IPAD)])
+    assert {page.target for page in story.pages} == {ALICE, IPAD}
+
+
+def test_each_test_has_an_incident_of_its_own() -> None:
+    first, second = (drills.slot("device", ALICE, run) for run in "12")
+    assert first != second
+    calls = {drilled(slot).pages[0].call_uuid for slot in (first, second)}
+    assert len(calls) == 2
+
+
+# --- its end ----------------------------------------------------------------------------------
+
+
+def test_a_drill_ends_by_its_own_time_without_telling_anybody() -> None:
+    story = of_phone(phones=[phone(alert=True)])
+    story.wait(180)
+    assert (story.incident.state, story.incident.resolution) == (State.RESOLVED, "expired")
+    assert [page.kind for page in story.pages] == ["ring"]
+
+
+def test_a_drill_that_is_called_off_rings_no_more() -> None:
+    story = of_phone()
+    story.apply(lifecycle.call_off(Change(story.incident), "called off", "by carol", at(5)))
+    ended = story.incident
+    assert (ended.state, ended.resolution, ended.resolved_at) == (State.RESOLVED, "called off", at(5))
+    assert story.withdrawn[-1] == "called off"
+    assert not ended.firing
+    again = lifecycle.call_off(Change(ended), "called off", "by carol", at(6))
+    assert again == Change(ended)
+
+
+def test_what_an_acknowledged_drill_tells_the_others_still_goes_out_when_it_ends() -> None:
+    slot = drills.slot("receiver", "platform", "1")
+    story = drilled(slot, phones=[phone(alert=True), phone(BOB, alert=True)])
+    story.accept()
+    story.acknowledge("bob")
+    told = dict(story.open_pages)
+    assert [page.kind for page in told.values()] == ["acknowledged"]
+    story.apply(lifecycle.call_off(Change(story.incident), "called off", "by carol", at(5)))
+    assert story.open_pages == told
+
+
+def test_nothing_real_can_be_called_off() -> None:
+    real = Incident("i1", Slot("default", "platform"), NOW)
+    assert lifecycle.call_off(Change(real), "called off", "by carol", NOW) == Change(real)
+
+
+def test_a_drill_that_nobody_answers_is_no_alarm() -> None:
+    drill, real = (
+        Change(Incident("i1", Slot(source, "platform"), NOW)).note("unanswered", "")
+        for source in ("pushkit-bridge-drill", "default")
+    )
+    assert unanswered.just_now(real)
+    assert not unanswered.just_now(drill)
+
+
+def test_a_call_of_a_drill_that_is_over_is_withdrawn_not_resolved() -> None:
+    story = of_phone()
+    (bundle,) = plan(map(Line, story.pages), {}, {}, NOW, GAP).bundles
+    story.wait(180)
+    assert bundle.call is not None
+    ended = over(bundle.call, {story.incident.id: story.incident}, {story.incident.id: 1})
+    assert ended == ("withdrawn", "the drill is over")
+
+
+# --- apart from what is real ------------------------------------------------------------------
+
+
+def lines(*drill: bool, push: str = "voip") -> list[Line]:
+    made = []
+    for number, one in enumerate(drill):
+        source = "pushkit-bridge-drill" if one else "default"
+        incident = Incident(f"i{number}", Slot(source, "platform"), NOW, revision=1, series=1)
+        page = make_page(incident, step("platform", every=45), "ring", ALICE, at(-number), at(45))
+        made.append(Line(replace(page, push=push)))  # type: ignore[arg-type]
+    return made
+
+
+def test_rule_5_a_drill_never_travels_with_something_real_and_waits_for_it() -> None:
+    """Whoever answers a drill must not acknowledge something real unnoticed."""
+    due = lines(False, True, False, True)
+    (bundle,) = plan(due, {}, {}, NOW, GAP).bundles
+    assert [line.page.drill for line in bundle.lines] == [False, False]
+
+
+def test_a_drills_notification_is_one_of_its_own() -> None:
+    bundles = plan(lines(True, False, True, push="alert"), {}, {}, NOW, GAP).bundles
+    assert [[line.page.drill for line in bundle.lines] for bundle in bundles] == [[False], [True, True]]
+
+
+@pytest.mark.parametrize(
+    ("was_drill", "is_drill", "waits"), [(1, 0, False), (1, 1, True), (0, 0, True), (0, 1, True)]
+)
+def test_something_real_owes_no_quiet_gap_to_a_drill(was_drill: int, is_drill: int, waits: bool) -> None:
+    handset = Handset(called_at=at(-10), live_until=at(-5), drill=bool(was_drill))
+    planned = plan(lines(bool(is_drill)), {ALICE: handset}, {}, NOW, GAP)
+    assert (not planned.bundles) is waits
+
+
+def test_something_real_waits_for_the_end_of_a_drills_call() -> None:
+    """Rule 5: two calls at once, never."""
+    handset = Handset(called_at=at(-10), live_until=at(5), drill=True)
+    assert not plan(lines(False), {ALICE: handset}, {}, NOW, GAP).bundles
+
+
+# --- what is shown ----------------------------------------------------------------------------
+
+
+def shown(drill: bool) -> Incident:
+    source = "pushkit-bridge-drill" if drill else "default"
+    episode = Episode("f" * 16, {"alertname": "TestCall"}, {"summary": "by carol"}, "", NOW, at(60))
+    return Incident("i1", Slot(source, "platform"), NOW, acknowledged_by="bob", alerts={"f": episode})
+
+
+SHOWN = Shown("c1", "u1", at(30))
+
+
+@pytest.mark.parametrize("template", [None, "{{ 'not a drill at all' }}", "{{ drill }}"])
+def test_whatever_a_template_says_a_drill_is_called_one(template: str | None) -> None:
+    renderer = Renderer(template, template)
+    payload = json.loads(renderer.voip(SHOWN, [shown(drill=True)]))
+    assert (payload["caller_name"][:6], payload["reason"][:7]) == ("DRILL ", "DRILL: ")
+    assert payload["drill"] is True
+    for way in (renderer.resolved, renderer.acknowledged):
+        quiet = json.loads(way(SHOWN, [shown(drill=True)]))
+        assert quiet["aps"]["alert"]["title"].startswith("DRILL ")
+        assert quiet["aps"]["alert"]["body"].startswith("DRILL: ")
+    real = json.loads(renderer.voip(SHOWN, [shown(drill=False)]))
+    assert "drill" not in real
+    assert "DRILL" not in real["caller_name"] + real["reason"]
+
+
+@pytest.mark.parametrize("drill", [True, False])
+def test_an_outgoing_webhook_says_whether_it_is_a_drill(drill: bool) -> None:
+    page = make_page(shown(drill), step("platform"), "webhook", "w", NOW, NOW)
+    told = json.loads(outgoing_webhook(shown(drill), page, NOW))
+    assert told["drill"] is drill
+    assert told["summary"].startswith("DRILL: ") is drill
