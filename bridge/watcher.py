@@ -143,7 +143,7 @@ async def _tell(tx: Tx, settings: Settings, notification: Notification, *slots: 
         incidents,
         notification,
         {alert.fingerprint: tuple(map(Destination, slots))},
-        settings.receiver,
+        settings.policy_of,
         settings.on_call(await tx.roster()),
         Times(watchdogs.TTL, settings.refire_quiet),
         tx.now,
