@@ -55,6 +55,7 @@ class _Commands(click.Group):
             "oncall",
             "See who is on call, and put somebody else on call for a time.",
         ),
+        "receivers": ("bridge.manage", "receivers", "Try out the receivers of a running bridge."),
         "simulator": (
             "bridge.standin",
             "command",

@@ -22,6 +22,8 @@ Kind: TypeAlias = Literal["device", "receiver"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 ONE_CALL: Final = Ring(times=1)
+ONE_PHONE: Final = timedelta(minutes=3)
+_SPARE: Final = timedelta(minutes=1)
 _NEVER: Final = timedelta(days=1)
 """Longer than any drill: its own time ends it."""
 
@@ -38,6 +40,14 @@ def policy(slot: Slot, receiver: Callable[[str], Receiver]) -> Receiver:
         step = Step(devices=(named["device"],), ring=ONE_CALL, then_after=_NEVER)
         return _ending(Receiver(slot.receiver, (step,)))
     return _ending(receiver(named["receiver"]))
+
+
+def lasts(policy: Receiver) -> timedelta:
+    """Give how long a test by this policy takes at the most: of a phone long enough for a call that is up."""
+    if any(step.devices for step in policy.steps):
+        return ONE_PHONE
+    rounds = (policy.repeat + 1) * sum((step.then_after for step in policy.steps), timedelta())
+    return rounds + _SPARE
 
 
 def _ending(receiver: Receiver) -> Receiver:

@@ -214,6 +214,29 @@ def devices_test(bridge: Bridge, output: str, by: str, seconds: int | None, devi
     _test(bridge, output, {"device": device}, by, seconds)
 
 
+@click.group()
+def receivers() -> None:
+    """Try out the receivers of a running bridge."""
+
+
+@receivers.command("test")
+@asking
+@_BY
+@click.option(
+    "--for",
+    "seconds",
+    type=click.IntRange(10, 14400),
+    help="Seconds until it ends. [default: the policy's end]",
+)
+@click.argument("receiver")
+def receivers_test(bridge: Bridge, output: str, by: str, seconds: int | None, receiver: str) -> None:
+    """Ring by the whole policy of a receiver, as a drill: exit 0 if somebody acknowledges it.
+
+    All its steps are taken, outgoing webhooks included: what they post says that it is a drill.
+    """
+    _test(bridge, output, {"receiver": receiver}, by, seconds)
+
+
 def _test(bridge: Bridge, output: str, of: Mapping[str, str], by: str, seconds: int | None) -> None:
     query = {**of, **({"by": by} if by else {}), **({} if seconds is None else {"seconds": str(seconds)})}
     try:

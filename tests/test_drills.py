@@ -77,6 +77,15 @@ def test_each_test_has_an_incident_of_its_own() -> None:
     assert len(calls) == 2
 
 
+@pytest.mark.parametrize(("repeat", "seconds"), [(0, 210), (2, 510)])
+def test_a_test_of_a_receiver_lasts_as_long_as_its_policy(repeat: int, seconds: float) -> None:
+    steps = step("platform", then_after=100), step("second", then_after=50)
+    policy = receiver(*steps, repeat=repeat)
+    assert drills.lasts(policy).total_seconds() == seconds
+    one = drills.policy(drills.slot("device", ALICE, "1"), lambda _: policy)
+    assert drills.lasts(one) == drills.ONE_PHONE
+
+
 # --- its end ----------------------------------------------------------------------------------
 
 

@@ -26,7 +26,6 @@ from bridge.web import identity
 
 log = structlog.get_logger()
 
-_DEFAULT: Final[dict[Kind, timedelta]] = {"device": timedelta(minutes=3), "receiver": timedelta(minutes=30)}
 _LONGEST: Final = timedelta(hours=4)
 
 
@@ -53,10 +52,11 @@ class Tests:
         known = await self._names(kind)
         if name not in known:
             return problem(404, f"there is no {kind} {quote(name)}{suggest(name, known)}")
-        lasts = _seconds(request.query["seconds"]) if "seconds" in request.query else _DEFAULT[kind]
+        slot = drills.slot(kind, name, secrets.token_hex(8))
+        usual = min(drills.lasts(self._desk.settings.policy_of(slot)), _LONGEST)
+        lasts = _seconds(request.query["seconds"]) if "seconds" in request.query else usual
         if lasts is None:
             return problem(400, "seconds is a number from 10 to 14400")
-        slot = drills.slot(kind, name, secrets.token_hex(8))
         by = _who(request)
         change = await self._ring(slot, f"{name} is tried out by {by}", lasts)
         log.info("test begun", kind=kind, name=name, by=by, **brief([change]))

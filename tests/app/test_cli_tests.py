@@ -1,4 +1,4 @@
-"""`pushkit-bridge devices test`: one phone is rung through the whole real path, and each hand-over is told."""
+"""`devices test` and `receivers test`: what rings, what is told of it, and what it stays apart from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from appworld import World, until
 from click.testing import Result
 from commands import ask
@@ -276,3 +278,100 @@ async def test_a_test_goes_on_over_a_restart_of_the_bridge(stage: World) -> None
     await stage.pass_(200)
     assert await stage.incidents() == [], "it ends by itself, also where nobody looks"
     assert stage.rings() == [0]
+
+
+# --- receivers --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def two_steps(stage: World) -> AsyncIterator[World]:
+    """Alice for 100 s, then bob and a webhook; both have enrolled. What is posted is in `posted`."""
+    posted: list[dict[str, object]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        posted.append(await request.json())
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", take)
+    async with TestServer(app) as server:
+        stage.config["devices"] = []
+        last = stage.step(
+            "second", then_after="100s", webhooks=[{"name": "w", "url": str(server.make_url("/"))}]
+        )
+        stage.config["receivers"][0]["escalation"] = [stage.step("platform", then_after="100s"), last]
+        await stage.start()
+        await stage.enrol("alice", "bob")
+        stage.posted = posted  # type: ignore[attr-defined]
+        yield stage
+        await stage.stop()
+
+
+async def test_a_receiver_is_tried_out_step_by_step_until_somebody_acknowledges(two_steps: World) -> None:
+    async with test_of(two_steps, "receivers", "test", "platform") as test:
+        await two_steps.pass_(100)
+        assert (two_steps.rings("alice"), two_steps.rings("bob")) == ([0, 45, 90], [100])
+        two_steps.bob.answer()
+        await two_steps.settled()
+        await two_steps.alice.calls.items[-1].wait_for("ended", 30)
+    result = await test.result()
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "PASSED: acknowledged by bob")
+    assert [kinds(result).count(kind) for kind in ("answered", "acknowledged", "next")] == [1, 1, 1]
+    assert kinds(result).index("next") < kinds(result).index("answered")
+    (posted,) = two_steps.posted  # type: ignore[attr-defined]
+    assert (posted["drill"], posted["summary"]) == (True, "DRILL: platform: platform is tried out by carol")
+    quiet = two_steps.alice.pushes.items[-1].payload
+    assert (quiet["kind"], quiet["aps"]["alert"]["title"]) == ("acknowledged", "DRILL bob has TestCall")
+    await two_steps.pass_(600)
+    assert await two_steps.incidents() == []
+    assert two_steps.alice.pushes.items[-1].payload == quiet, "that it is over nobody needs to be told"
+
+
+async def test_a_drill_that_nobody_answers_fails_and_is_no_alarm(two_steps: World) -> None:
+    async with test_of(two_steps, "receivers", "test", "platform") as test:
+        await two_steps.pass_(200)
+    result = await test.result()
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "FAILED: nobody answered")
+    await two_steps.pass_(600)
+    assert [one["drill"] for one in await two_steps.incidents(closed=True)] == [True]
+    await two_steps.get("/metrics")
+    assert two_steps.metric("incidents_unanswered") == 0
+    assert [len(two_steps.rings(name)) for name in ("alice", "bob")] == [3, 3], "its policy is not repeated"
+
+
+async def test_a_drill_ends_by_the_time_that_it_is_given(two_steps: World) -> None:
+    async with test_of(two_steps, "receivers", "test", "platform", "--for=60") as test:
+        await two_steps.pass_(60)
+    assert (await test.result()).exit_code == 1
+    await two_steps.pass_(200)
+    assert [two_steps.rings(name) for name in ("alice", "bob")] == [[0, 45], []]
+
+
+async def test_a_real_alert_during_a_drill_rings_and_has_an_incident_of_its_own(two_steps: World) -> None:
+    async with test_of(two_steps, "receivers", "test", "platform") as test:
+        await two_steps.pass_(40)
+        await two_steps.webhook(two_steps.alert("TestCall"))
+        assert two_steps.rings() == [0, 40], "no gap is owed to a drill"
+        (real,) = await two_steps.incidents()
+        assert (real["drill"], real["state"]) == (False, "triggered")
+        two_steps.alice.answer()
+        await two_steps.settled()
+        assert (await two_steps.incidents())[0]["acknowledged_by"] == "alice"
+    result = await test.result()
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1].startswith("FAILED: it gave way: a real page is due")
+    await two_steps.pass_(300)
+    assert two_steps.rings("bob") == []
+
+
+async def test_a_drill_is_in_no_way_of_a_phone_that_it_does_not_ring(two_steps: World) -> None:
+    two_steps.config["receivers"] += [{"name": "other", "escalation": [two_steps.step("second")]}]
+    two_steps.config["route"]["routes"] = [{"receiver": "other", "matchers": ["team=other"]}]
+    assert (await two_steps.reload()).status == 200
+    async with test_of(two_steps, "receivers", "test", "platform") as test:
+        await two_steps.webhook(two_steps.alert(team="other"))
+        two_steps.bob.answer()
+        await two_steps.settled()
+        two_steps.alice.answer()
+        await two_steps.settled()
+    assert (await test.result()).exit_code == 0
