@@ -40,6 +40,9 @@ _REASON_NAMES: Final = 5
 _MOST: Final = 2**53 - 1
 """The largest number that every JSON reader keeps exactly; counts are not checked on arrival."""
 
+_CASES, _LABELS, _LETTERS = 100, 64, 1024
+"""How much of a storm a template is given: incidents, labels of each, characters of a label."""
+
 _SEVERITIES: Final = {
     name: rank for rank, name in enumerate(("critical", "page", "error", "warning", "info"))
 }
@@ -186,13 +189,31 @@ class Digest:
             "summary": first.summary,
             "receiver": first.receiver,
             "source": first.source,
-            "labels": _common(episode.labels for episode in episodes),
-            "annotations": _common(episode.annotations for episode in episodes),
-            "incidents": self.cases,
-            "counts": self.counts,
+            "labels": _some_of(_common(episode.labels for episode in episodes)),
+            "annotations": _some_of(_common(episode.annotations for episode in episodes)),
+            "incidents": [_told(case) for case in self.cases[:_CASES]],
+            "counts": dict(self.counts),
             "notes": self.notes,
             "drill": self.drill,
         }
+
+
+def _told(case: Case) -> dict[str, Any]:
+    return {
+        "id": case.id,
+        "revision": case.revision,
+        "receiver": case.receiver,
+        "source": case.source,
+        "title": case.title,
+        "severity": case.severity,
+        "summary": case.summary,
+        "alerts": case.alerts,
+        "labels": _some_of(case.labels),
+    }
+
+
+def _some_of(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name[:_LETTERS]: value[:_LETTERS] for name, value in islice(labels.items(), _LABELS)}
 
 
 def _common(mappings: Iterable[Mapping[str, str]]) -> dict[str, str]:

@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import orjson
-from jinja2 import Environment, Template, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, meta
 
 from bridge.digest import CALLER_NAME, REASON, RECEIVER, VARIABLES, Case, Digest, digest
 from bridge.incidents import Episode, Incident, Page
 from bridge.policy import InterruptionLevel
+from bridge.templates import Bounded
 from bridge.texts import number, one_line, rfc3339
 
 VERSION: Final = 1
@@ -49,11 +49,11 @@ class Renderer:
     `caller_name` and `reason` are Jinja2 templates, None = the bridge's own text. They can use, of
     the worst incident (the newest where several are): `alertname`, `severity`, `summary` (its
     annotation, else `description`, else labels), `receiver`, `source`; of all alerts: `labels` and
-    `annotations`, those that are common; `incidents`, the worst first, each with `id`, `revision`,
-    `receiver`, `source`, `title`, `severity`, `summary`, `alerts` (a number) and `labels` (of its
-    worst alert); `counts.alerts`, `counts.incidents`, `counts.truncated_alerts`; `notes`, which is
-    ", and 3 more that Alertmanager did not show" and the like, or empty; `drill`, true where nothing is
-    wrong. The lines of a drill begin with DRILL, whatever the templates say.
+    `annotations`, those that are common; `incidents`, the 100 worst, the worst first, each with
+    `id`, `revision`, `receiver`, `source`, `title`, `severity`, `summary`, `alerts` (a number) and
+    `labels` (of its worst alert); `counts.alerts`, `counts.incidents`, `counts.truncated_alerts`;
+    `notes`, which is ", and 3 more that Alertmanager did not show" and the like, or empty; `drill`,
+    true where nothing is wrong. The lines of a drill begin with DRILL, whatever the templates say.
 
     A template that fails or gives nothing costs no page: the own text stands in, and `warn` is
     told, as it is at once of names that do not exist. Raises jinja2.TemplateSyntaxError for
@@ -66,11 +66,10 @@ class Renderer:
         reason: str | None = None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        # Unoptimized: the optimizer would compute `{{ 9**9**9 }}` while it compiles.
-        jinja = ImmutableSandboxedEnvironment(autoescape=False, optimized=False)
+        self._jinja = Bounded()
         self._warn = warn
-        self._caller_name = self._compile(jinja, "caller_name", caller_name)
-        self._reason = self._compile(jinja, "reason", reason)
+        self._caller_name = self._compile("caller_name", caller_name)
+        self._reason = self._compile("reason", reason)
 
     def voip(self, shown: Shown, incidents: Sequence[Incident]) -> bytes:
         """Render a call."""
@@ -112,20 +111,19 @@ class Renderer:
             self._line("reason", self._reason, view, REASON) or view.reason,
         )
 
-    def _compile(self, jinja: Environment, key: str, text: str | None) -> Template | None:
+    def _compile(self, key: str, text: str | None) -> Template | None:
         if text is None:
             return None
-        for name in sorted(
-            meta.find_undeclared_variables(jinja.parse(text)) - VARIABLES - set(jinja.globals)
-        ):
+        template = self._jinja.compiled(text)
+        for name in sorted(meta.find_undeclared_variables(self._jinja.parse(text)) - VARIABLES):
             self._warn(f"templates.{key}: there is no {name}")
-        return jinja.from_string(text)
+        return template
 
     def _line(self, key: str, template: Template | None, view: Digest, limit: int) -> str:
         if template is None:
             return ""
         try:
-            line = one_line(template.render(view.variables()), limit)
+            line = one_line(self._jinja.rendered(template, view.variables()), limit)
         except Exception as error:  # noqa: BLE001 - an operator's template can fail in any way, the page must go
             self._warn(f"templates.{key} failed: {type(error).__name__}: {one_line(str(error), REASON)}")
             return ""

@@ -43,6 +43,7 @@ PURE = frozenset(
         "routetree",
         "routing",
         "schedules",
+        "templates",
         "texts",
         "timeintervals",
         "watchdogs",
