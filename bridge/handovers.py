@@ -115,7 +115,10 @@ def _way(
     """Give one page's way, step by step."""
     begun = _at(page["created_at"])
     yield begun, "committed", f"{_noun(page)}, step {page['step']}, ring {page['ring']}"
-    waits = page["state"] == "waiting" and page["attempt"] == 0 and page["kind"] == "ring"
+    # A repeated ring keeps its pace, and owes no gap to the one before (docs/adr/0004).
+    waits = (
+        page["state"] == "waiting" and page["attempt"] == 0 and (page["kind"], page["ring"]) == ("ring", 1)
+    )
     if waits and phone is not None and phone.free_at is not None and phone.free_at > now:
         yield begun, "waits", f"its phone is in a call, or was just now: until {phone.free_at:%H:%M:%S}Z"
     if call is not None:

@@ -57,7 +57,7 @@ test_of.__test__ = False  # type: ignore[attr-defined]
 
 def kinds(result: Result) -> list[str]:
     """What was told, in its order."""
-    return re.findall(r"^\S+Z +\+ +[\d.]+s  (\w+)", result.stdout, re.MULTILINE)
+    return re.findall(r"^\S+Z +\+ *[\d.]+s  (\w+)", result.stdout, re.MULTILINE)
 
 
 async def test_a_phone_that_enrolled_is_followed_up_to_the_answer(home: World) -> None:
