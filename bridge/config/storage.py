@@ -26,8 +26,9 @@ _OPTIONS: Final = (
     "target_session_attrs",
 )
 _PLACE: Final = re.compile(
-    r"(?:(?P<who>[^@]*)@)?(?P<hosts>[^@/?#]+)/(?P<name>[^/?#]+)(?:\?(?P<query>[^#]*))?"
+    r"(?:(?P<who>[^@/?#]*)@)?(?P<hosts>[^@/?#]+)/(?P<name>[^@/?#]+)(?:\?(?P<query>[^#]*))?"
 )
+_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::([0-9]{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def _postgresql(rest: str, folder: Path) -> Ledger:
     if importlib.util.find_spec("asyncpg") is None:
         raise ValueError("PostgreSQL needs the extra `postgres`: pip install 'pushkit-bridge[postgres]'")
     for host in found["hosts"].split(","):
-        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:[0-9]{1,5})?", host):
+        parts = _HOST.fullmatch(host)
+        if parts is None or not 0 < int(parts[1] or 5432) < 65536:
             raise ValueError(f"must be {_FORM}; a host's port is a number")
     user, _, password = (found["who"] or "").partition(":")
     who = f"{user}@" if user else ""

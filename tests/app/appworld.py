@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+import pytest
 import yaml
 from builders import NOW
 from movedclock import MovedClock
@@ -77,8 +78,9 @@ class World:
     are those of `bridge.app.Options`.
     """
 
-    def __init__(self, folder: Path, begins: datetime = NOW) -> None:
+    def __init__(self, folder: Path, begins: datetime = NOW, ledger: str | None = None) -> None:
         self.folder = folder
+        self.ledger = ledger or f"sqlite:///{folder}/bridge.db"
         self.clock = MovedClock(begins)
         # An authority that no test needs: to read all of the system's takes half of a short story's time.
         ca_file = str(ROOT / "examples/simulator-ca.pem")
@@ -135,6 +137,13 @@ class World:
         self.write()
         return await self.post("/-/reload")
 
+    @property
+    def file(self) -> Path:
+        """The ledger's file, for a test that is about SQLite; on another ledger it is skipped."""
+        if not self.ledger.startswith("sqlite"):
+            pytest.skip("it is about SQLite's file")
+        return self.folder / "bridge.db"
+
     def write(self) -> None:
         self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False))
 
@@ -153,7 +162,7 @@ class World:
                 "url": sim.url,
                 "ca_file": sim.ca_file,
             },
-            "storage": {"url": f"sqlite:///{self.folder}/bridge.db"},
+            "storage": {"url": self.ledger},
             "people": [{"name": "alice"}, {"name": "bob"}],
             "devices": [self.device("alice"), self.device("bob")],
             "device_groups": [

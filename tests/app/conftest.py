@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 from appworld import World
+from ledgers import Backend, ledger
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +29,16 @@ def _plain_logs() -> Iterator[None]:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[World]:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """The ledger: `--ledger=postgresql` plays every story on the other one."""
+    with ledger(request.config.getoption("ledger"), tmp_path) as lent:
+        yield lent
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, backend: Backend) -> AsyncIterator[World]:
     """APNs and the phones; the test writes the configuration and starts the bridge."""
-    async with World(tmp_path) as world:
+    async with World(tmp_path, ledger=backend.url) as world:
         yield world
 
 

@@ -185,7 +185,7 @@ async def test_an_exception_is_logged_without_the_values_around_it(
     """Neither local variables nor a statement's parameters: both hold tokens."""
     stderr = configure("debug", form)
     await world.settled()
-    other = sqlite3.connect(world.folder / "bridge.db", isolation_level=None)
+    other = sqlite3.connect(world.file, isolation_level=None)
     other.execute("ALTER TABLE devices RENAME TO away")
     answer = await world.reload()
     assert answer.status == 503

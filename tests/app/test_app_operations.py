@@ -21,7 +21,7 @@ TOKEN = "a-bearer-token-of-some-length"
 @contextmanager
 def without(world: World, table: str) -> Iterator[None]:
     """Take a table of the ledger away, so that whoever needs it fails."""
-    with sqlite3.connect(world.folder / "bridge.db") as other:
+    with sqlite3.connect(world.file) as other:
         other.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
         other.commit()
         yield

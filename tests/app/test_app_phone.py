@@ -259,7 +259,7 @@ async def test_a_body_over_16_kib_is_413(world: World, call: dict[str, Any]) -> 
 async def test_a_receipt_that_cannot_be_committed_is_503_and_its_repetition_counts(
     world: World, call: dict[str, Any]
 ) -> None:
-    other = sqlite3.connect(world.folder / "bridge.db", isolation_level=None)
+    other = sqlite3.connect(world.file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     body = receipt("answered")
     assert (await post(world, call, body)).status == 503

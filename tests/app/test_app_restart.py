@@ -74,6 +74,7 @@ async def test_the_provider_token_is_in_the_ledger_before_apple_sees_it(world: W
 
 async def test_a_push_under_way_at_a_crash_is_sent_again_as_the_same_call(world: World) -> None:
     """The lease of a dead bridge is let go at the start; the phone, which rings already, says so (rule 8)."""
+    assert world.file.exists()
     world.alice.answer_next(Answer(manner="never", delivered=True))
     await world.post("/webhook", world.message(world.alert()))
     first = await world.alice.wait_for_push(30)
@@ -159,6 +160,7 @@ async def test_a_receipt_for_a_call_of_before_the_restart_counts(world: World) -
 
 async def test_a_second_bridge_on_the_same_ledger_is_kept_out_with_a_clear_error(world: World) -> None:
     """Rule 11: a lock on the file."""
+    assert world.file.exists()
     with pytest.raises(StoreError, match=r"in use by another bridge .*bridge\.db\.lock"):
         async with Bridge(world._options(), clock=world.clock):
             pass

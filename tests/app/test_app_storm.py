@@ -64,7 +64,7 @@ async def notify(world: World, found: list[dict[str, Any]]) -> None:
 
 def outcomes(world: World, **where: Any) -> Counter[str]:
     """Count the pages of the ledger by their outcome."""
-    with sqlite3.connect(world.folder / "bridge.db") as ledger:
+    with sqlite3.connect(world.file) as ledger:
         rows = ledger.execute("SELECT kind, outcome FROM pages").fetchall()
     return Counter(outcome for kind, outcome in rows if kind == where.get("kind", kind))
 

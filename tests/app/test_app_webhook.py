@@ -290,7 +290,7 @@ async def test_a_gzip_bomb_is_not_unpacked(stage: World) -> None:
 @contextmanager
 def locked(world: World) -> Iterator[None]:
     """Somebody else holds the ledger's write lock."""
-    other = sqlite3.connect(world.folder / "bridge.db", isolation_level=None)
+    other = sqlite3.connect(world.file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -326,6 +326,7 @@ async def test_a_locked_ledger_answers_503_and_takes_the_retry(world: World) -> 
 
 async def test_a_full_disk_answers_503_and_takes_the_retry(world: World) -> None:
     """SQLite finds no page left, as it does when the disk is full."""
+    assert world.file.exists()
 
     async def limit(pages: int) -> None:
         async def job(tx: Tx) -> None:

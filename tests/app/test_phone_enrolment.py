@@ -16,7 +16,7 @@ NOT_VALID = "this code is not valid"
 
 def words(world: World) -> bytes:
     """All that the ledger holds, its log included."""
-    return b"".join(path.read_bytes() for path in world.folder.glob("bridge.db*"))
+    return b"".join(path.read_bytes() for path in world.file.parent.glob("bridge.db*"))
 
 
 # --- the code ---------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ async def test_a_phone_whose_owner_has_left_is_named_as_a_trouble(world: World) 
 async def test_an_enrolment_that_cannot_be_committed_is_503_and_the_code_stays_good(world: World) -> None:
     code = (await code_for(world))["code"]
     await world.settled()
-    other = sqlite3.connect(world.folder / "bridge.db", isolation_level=None)
+    other = sqlite3.connect(world.file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     assert (await exchange(world, code)).status == 503
     other.rollback()
