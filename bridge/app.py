@@ -32,7 +32,7 @@ from bridge.desk import Desk
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
 from bridge.front import DRAIN, Front, serve
-from bridge.heartbeat import Heartbeat
+from bridge.heartbeat import SignOfLife
 from bridge.outgoing import Outgoing
 from bridge.sender import Phones, Sender
 from bridge.store import Overloaded, Tx, devices, secret
@@ -137,7 +137,7 @@ class Bridge:
         await self._loop(stack, "watcher", self.watcher.run())
         await self._loop(stack, "token", keeper.run(self.store, lambda: (self.settings.apns, self.transport)))
         if self.options.heartbeat_url:
-            beat = Heartbeat(self.options.heartbeat_url, session, self.vitals.deaf, self.clock, self.metrics)
+            beat = SignOfLife(self.options.heartbeat_url, session, self.vitals.deaf, self.clock, self.metrics)
             await self._loop(stack, "heartbeat", beat.run())
         # Pushed last, unwound first: nothing new comes in while the rest stops.
         stack.push_async_callback(phone_listener.aclose)

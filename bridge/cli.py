@@ -103,6 +103,14 @@ def _route_prefix(_: click.Context, __: click.Parameter, value: str) -> str:
     return value.rstrip("/")
 
 
+def _ping_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Check the URL of the outside service, without saying it: whoever has it can be the bridge."""
+    parts = urlsplit(value or "")
+    if value is not None and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        raise click.BadParameter("it is not https://HOST[:PORT]/PATH")
+    return value
+
+
 @main.command()
 @click.option("--config.file", "config_file", type=_FILE, required=True, help="The configuration (YAML).")
 @click.option(
@@ -143,6 +151,7 @@ def _route_prefix(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option(
     "--heartbeat.url",
     "heartbeat_url",
+    callback=_ping_url,
     help="Pinged each minute while the bridge can do its work (healthchecks.io and the like).",
 )
 @click.option("--log.level", "log_level", type=click.Choice(_LEVELS), default="info", show_default=True)

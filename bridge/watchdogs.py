@@ -1,7 +1,7 @@
 """The dead man's switch: which alerts are heartbeats, and when one has stayed away too long. Pure.
 
 A heartbeat is an alert that always fires, as Prometheus' Watchdog: it comes again and again while all
-is well, and rings when it does not. `docs/adr/0011-heartbeats.md` says why each time counts as it does.
+is well, and rings when it does not. `docs/adr/0012-heartbeats.md` says why each time counts as it does.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Watcher:
 
 async def look(tx: Tx, settings: Settings) -> Looked:
     """Look whether heartbeats are missing, get to know new ones, and forget those that are gone."""
-    known, wanted = await heartbeats.load(tx.connection, lock=True), settings.heartbeats
+    known, wanted = await heartbeats.load(tx.connection), settings.heartbeats
     watches = [watchdogs.look(one, known.get(name), tx.now) for name, one in wanted.items()]
     missing = [
         watch
@@ -123,7 +123,7 @@ async def beat(
     tx: Tx, settings: Settings, names: Sequence[str], scope: Scope, decide: Decide
 ) -> tuple[Change, ...]:
     """Take in a notification in which these heartbeats came; `decide` decides about the rest of it."""
-    known = await heartbeats.load(tx.connection, lock=True)
+    known = await heartbeats.load(tx.connection)
     changes = list(decide(await tx.incidents(scope), await tx.roster(), tx.now))
     await tx.apply(changes)
     for name in names:

@@ -14,11 +14,9 @@ from bridge.watchdogs import Watch
 _FIELDS = tuple(field.name for field in fields(Watch))
 
 
-async def load(connection: AsyncConnection, *, lock: bool = False) -> dict[str, Watch]:
-    """Give all that are known, by name; with `lock`, nobody else changes them until the commit."""
-    query = select(heartbeats).order_by(heartbeats.c.name)
-    # SQLite has nothing to lock: its writer is alone.
-    found = await connection.execute(query.with_for_update() if lock else query)
+async def load(connection: AsyncConnection) -> dict[str, Watch]:
+    """Give all that are known, by name."""
+    found = await connection.execute(select(heartbeats))
     return {row["name"]: Watch(**{name: row[name] for name in _FIELDS}) for row in found.mappings()}
 
 

@@ -314,6 +314,13 @@ def test_an_address_for_phones_that_is_none_is_refused(url: str) -> None:
     assert (result.exit_code, "is not https://HOST" in result.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("url", ["hc-ping.com/hunter2", "ftp://h/hunter2", "https:///hunter2", ""])
+def test_a_heartbeat_url_that_is_none_is_refused_and_not_repeated(url: str) -> None:
+    result = run("serve", f"--config.file={EXAMPLE}", f"--heartbeat.url={url}")
+    assert (result.exit_code, "it is not https://HOST" in result.stderr) == (2, True)
+    assert "hunter2" not in result.stderr
+
+
 # --- the program ------------------------------------------------------------------------------
 
 

@@ -6,12 +6,14 @@ import sqlite3
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from appworld import World, until
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from bridge.simulator import Answer
 
@@ -193,27 +195,34 @@ async def test_promtool_finds_nothing_to_say_about_the_metrics(world: World) -> 
 
 
 class Watchdog:
-    """What healthchecks.io is: it counts the pings."""
+    """What healthchecks.io is: it counts the pings. And what an outgoing webhook leads to: `posts`."""
 
     def __init__(self) -> None:
         self.pings = 0
         self.status = 200
-        self.url = ""
+        self.says = "OK"
+        self.url = self.hook = ""
+        self.posts: list[dict[str, Any]] = []
 
     async def ping(self, _: web.Request) -> web.Response:
         self.pings += 1
-        return web.Response(status=self.status)
+        return web.Response(status=self.status, text=self.says)
+
+    async def post(self, request: web.Request) -> web.Response:
+        self.posts.append(await request.json())
+        return web.Response()
 
 
 @pytest.fixture
 async def watchdog() -> AsyncIterator[Watchdog]:
     it = Watchdog()
     app = web.Application()
-    app.router.add_get("/ping/some-uuid", it.ping)
+    app.add_routes([web.get("/ping/some-uuid", it.ping), web.post("/hook", it.post)])
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     it.url = f"http://127.0.0.1:{runner.addresses[0][1]}/ping/some-uuid"
+    it.hook = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
     yield it
     await runner.cleanup()
 
@@ -258,6 +267,29 @@ async def test_the_sign_of_life_is_withheld_while_apns_refuses_us(
     await minute(watched)  # the policy goes round once more, and this time it rings
     await minute(watched)
     assert watchdog.pings >= 2
+
+
+async def test_where_apns_revokes_the_key_the_outgoing_webhook_fires_and_the_sign_of_life_is_withheld(
+    stage: World, watchdog: Watchdog
+) -> None:
+    """Rules 4 and 12: whoever reads the webhook and whoever watches the bridge both hear of it."""
+    stage.options["heartbeat_url"] = watchdog.url
+    steps = [stage.step("platform"), {"webhooks": [{"url": watchdog.hook}]}]
+    stage.config["receivers"] = [{"name": "platform", "escalation": steps}]
+    await stage.start()
+    await stage.settled()
+    stage.sim.service.script.extend([Answer(403, "InvalidProviderToken")] * 1000)
+    await stage.webhook(stage.alert())
+    assert "DiskFull" in {alert["labels"]["alertname"] for post in watchdog.posts for alert in post["alerts"]}
+    assert stage.rings() == []
+    await minute(stage)
+    await minute(stage)
+    assert watchdog.pings == 1, "only the one before"
+    assert stage.metric("heartbeats_total", outcome="withheld") == 2
+    stage.sim.service.script.clear()
+    for _ in range(3):
+        await minute(stage)
+    assert watchdog.pings > 1, "the key is good again, and a page has proved it"
 
 
 async def test_the_sign_of_life_is_withheld_while_apns_cannot_be_reached(
@@ -314,6 +346,30 @@ async def test_a_watchdog_that_is_down_is_asked_again_a_minute_later(
     assert watchdog.pings == 3
     assert watched.metric("heartbeats_total", outcome="failed") == 1
     assert watched.metric("heartbeats_total", outcome="sent") == 2
+
+
+@pytest.mark.parametrize("says", ["OK (not found)", "OK (rate limited)"])
+async def test_a_service_that_says_ok_and_took_nothing_counts_as_failed(
+    watched: World, watchdog: Watchdog, says: str
+) -> None:
+    """So healthchecks.io answers for a check that it does not know: nobody would notice our death."""
+    watchdog.says = says
+    with capture_logs() as told:
+        await minute(watched)
+    assert watched.metric("heartbeats_total", outcome="failed") == 1
+    assert "the service says that it took nothing" in str(told)
+    assert "some-uuid" not in str(told)
+
+
+@pytest.mark.parametrize("status", [301, 404, 500])
+async def test_what_is_not_taken_is_told_without_the_url(
+    watched: World, watchdog: Watchdog, status: int
+) -> None:
+    watchdog.status = status
+    with capture_logs() as told:
+        await minute(watched)
+    assert f"HTTP {status}" in str(told)
+    assert "some-uuid" not in str(told)
 
 
 async def test_a_watchdog_that_cannot_be_reached_stops_nothing(stage: World) -> None:
