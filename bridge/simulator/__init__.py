@@ -113,6 +113,11 @@ class Simulator:
         return _url("http", host, port)
 
     @property
+    def control_name(self) -> str:
+        """Give the host that the control interface was told to listen on."""
+        return self._control_listen[0]
+
+    @property
     def ca_file(self) -> str:
         """Give what stands in the bridge's `apns.ca_file`."""
         return str(self.identity.ca_file)

@@ -48,6 +48,11 @@ class Call:
         """Give the present state."""
         return self.history[-1][1]
 
+    @property
+    def taken(self) -> bool:
+        """Tell whether a person answered it, also when it is over by now."""
+        return any(state == "answered" for _, state in self.history)
+
     def live(self, now: datetime) -> bool:
         """Tell whether CallKit still holds the call, so that its UUID cannot be shown again."""
         return self.state in {"ringing", "answered"} and now < self.expires_at

@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import quote
 
 from aiohttp import ClientConnectionResetError, web
 
@@ -14,7 +15,9 @@ from bridge.simulator import wishes
 from bridge.simulator.answers import Answer
 from bridge.simulator.calls import Call
 from bridge.simulator.feeds import Event
+from bridge.simulator.guard import add_headers, guard
 from bridge.simulator.membership import Refused
+from bridge.simulator.page import Screens, file, wants_page
 from bridge.simulator.phones import Phone
 from bridge.simulator.profile import Profile, Push
 
@@ -27,7 +30,9 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def make_app(sim: Simulator) -> web.Application:
     """Give the application that controls `sim`."""
     control = _Control(sim)
-    app = web.Application(middlewares=[_say_what_is_wrong])
+    app = web.Application(middlewares=[guard(sim.control_name), _say_what_is_wrong])
+    app.on_response_prepare.append(add_headers)
+    app.add_routes(Screens(sim).routes())
     app.add_routes(
         [
             web.get("/", control.index),
@@ -40,10 +45,14 @@ def make_app(sim: Simulator) -> web.Application:
             web.get("/phones/{name}/calls", control.calls),
             web.post("/phones/{name}/answer", control.answer),
             web.post("/phones/{name}/decline", control.decline),
+            web.post("/phones/{name}/hang-up", control.hang_up),
+            web.post("/phones/{name}/tidy", control.tidy),
+            web.post("/phones/{name}/open", control.open),
             web.post("/phones/{name}/script", control.script),
             web.post("/phones/{name}/enrol", control.enrol),
             web.post("/phones/{name}/rotate", control.rotate),
             web.post("/phones/{name}/invalidate", control.invalidate),
+            web.get("/phones/{name}/incidents/{id}", control.incident),
             web.post("/phones/{name}/incidents/{id}/{verb}", control.act),
             web.get("/answers", control.answers),
             web.get("/events", control.events),
@@ -76,8 +85,10 @@ class _Control:
     def __init__(self, sim: Simulator) -> None:
         self._sim = sim
 
-    async def index(self, request: web.Request) -> web.Response:
-        """List what there is."""
+    async def index(self, request: web.Request) -> web.StreamResponse:
+        """Give the page to a browser, and to a program the list of what there is."""
+        if wants_page(request):
+            return file("/")
         routes = [route for route in request.app.router.routes() if route.method != "HEAD"]
         return web.json_response([f"{route.method} {_path(route)}" for route in routes])
 
@@ -92,7 +103,9 @@ class _Control:
         wish = wishes.settings(await wishes.read_body(request))
         if name in self._sim.phones:
             return web.json_response(_phone(self._change(self._sim.phone(name), wish)))
-        return web.json_response(_phone(self._sim.add_phone(name, **wish)), status=201)
+        phone = self._sim.add_phone(name, **wish)
+        phone.changed()
+        return web.json_response(_phone(phone), status=201)
 
     async def patch(self, request: web.Request) -> web.Response:
         phone = self._named(request)
@@ -100,7 +113,9 @@ class _Control:
         return web.json_response(_phone(self._change(phone, wish)))
 
     async def delete(self, request: web.Request) -> web.Response:
-        await self._sim.remove_phone(request.match_info["name"])
+        name = request.match_info["name"]
+        await self._sim.remove_phone(name)
+        self._sim.events.publish("removed", phone=name)
         return web.Response(status=204)
 
     async def pushes(self, request: web.Request) -> web.Response:
@@ -114,6 +129,25 @@ class _Control:
 
     async def decline(self, request: web.Request) -> web.Response:
         return web.json_response(_call(self._named(request).decline(await wishes.call_uuid(request))))
+
+    async def hang_up(self, request: web.Request) -> web.Response:
+        """End the call that was answered."""
+        return web.json_response(_call(self._named(request).hang_up(await wishes.call_uuid(request))))
+
+    async def tidy(self, request: web.Request) -> web.Response:
+        """Clear the notifications away."""
+        phone = self._named(request)
+        phone.tidy()
+        return web.json_response(_phone(phone))
+
+    async def open(self, request: web.Request) -> web.Response:
+        """Open the app, which puts its tokens; gives how the bridge sees the device."""
+        return web.json_response(await self._named(request).put_tokens())
+
+    async def incident(self, request: web.Request) -> web.Response:
+        """Show an incident with its alerts and timeline, as the bridge shows it to this phone."""
+        membership, name = self._named(request).enrolled, quote(request.match_info["id"], safe="")
+        return web.json_response(await membership.ask("GET", f"/api/v1/incidents/{name}"))
 
     async def script(self, request: web.Request) -> web.Response:
         """Take one answer or a list of them; each may say `times`."""
@@ -197,6 +231,7 @@ class _Control:
         profile = replace(phone.profile, **wish)
         self._sim.phones.check_tokens(phone.name, profile)
         phone.profile = profile
+        phone.changed()
         return phone
 
 

@@ -85,6 +85,16 @@ class Events:
         self.kept.append(Event(self._last, self._clock(), kind, data))
         self._signal.fire()
 
+    @property
+    def newest(self) -> int:
+        """Give the number of the newest event, 0 before the first."""
+        return self._last
+
+    async def moved(self, since: int, seconds: float | None) -> bool:
+        """Come back when there is an event after `since`; False: none will come. Raises TimeoutError."""
+        await self._signal.until(partial(self._past, since), seconds)
+        return not self._closed
+
     def close(self) -> None:
         """End every watch after what it has not seen yet."""
         self._closed = True

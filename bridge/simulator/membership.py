@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
@@ -38,6 +38,19 @@ class Heard:
     kind: str
     data: dict[str, Any]
     number: str = ""
+
+
+class Ear(Protocol):
+    """Who follows the bridge's stream."""
+
+    async def opened(self) -> None:
+        """The stream is open: time to ask how things are. Raises as Membership.ask."""
+
+    def hear(self, heard: Heard) -> None:
+        """One event came."""
+
+    def revoked(self) -> None:
+        """The credential is worth nothing any more; nothing follows."""
 
 
 def read_link(link: str) -> tuple[str, str]:
@@ -88,9 +101,9 @@ class Membership:
         body = {"event_id": str(uuid.uuid4())} | fields
         return await self.ask("POST", f"/api/v1/incidents/{incident}/{verb}", body)
 
-    def follow(self, heard: Callable[[Heard], None], gone: Callable[[], None], again: float) -> None:
-        """Hear what happens until `close`; reconnect after `again` seconds. `gone`: it was revoked."""
-        self._following = asyncio.get_running_loop().create_task(self._follow(heard, gone, again))
+    def follow(self, ear: Ear, again: float) -> None:
+        """Hear what happens until `close`; reconnect after `again` seconds."""
+        self._following = asyncio.get_running_loop().create_task(self._follow(ear, again))
 
     async def close(self) -> None:
         """Follow no longer."""
@@ -98,34 +111,35 @@ class Membership:
             self._following.cancel()
             await asyncio.wait([self._following])
 
-    async def _follow(self, heard: Callable[[Heard], None], gone: Callable[[], None], again: float) -> None:
+    async def _follow(self, ear: Ear, again: float) -> None:
         while True:
             try:
                 if self._online():
-                    await self._listen(heard)
+                    await self._listen(ear)
             except Refused as refused:
                 if refused.status == HTTPStatus.UNAUTHORIZED:
-                    gone()
+                    ear.revoked()
                     return
                 _log.warning("the event stream was refused", device=self.device, error=str(refused))
             except (aiohttp.ClientError, OSError) as error:
                 _log.info("the event stream broke off", device=self.device, error=repr(error))
             await asyncio.sleep(again)
 
-    async def _listen(self, heard: Callable[[Heard], None]) -> None:
+    async def _listen(self, ear: Ear) -> None:
         headers = self._headers() | ({"Last-Event-ID": self.last_event} if self.last_event else {})
         async with self._network.open().get(
             f"{self.url}/api/v1/events", headers=headers, timeout=_SILENCE, allow_redirects=False
         ) as stream:
             if stream.status != HTTPStatus.OK:
                 await _read(stream)
+            await ear.opened()
             async for block in _blocks(stream.content):
                 if not self._online():
                     return  # what arrives in flight mode does not arrive
                 event = _parse(block)
                 self.last_event = event.number or self.last_event
                 if event.data:
-                    heard(event)
+                    ear.hear(event)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.credential}"}

@@ -15,6 +15,7 @@ from bridge.simulator.agenda import Agenda
 from bridge.simulator.answers import Answer, Refusal
 from bridge.simulator.calls import Call, CallState, Malformed, read_call
 from bridge.simulator.feeds import Events, Feed
+from bridge.simulator.inbox import Inbox
 from bridge.simulator.membership import Heard, Membership
 from bridge.simulator.profile import Fate, Profile, Push, made_up_token
 from bridge.simulator.receipts import Courier, Outgoing, Receipt, ReceiptKind
@@ -41,6 +42,11 @@ class Phone:
         self.calls: Feed[Call] = Feed()
         self.receipts: Feed[Receipt] = Feed()
         self.heard: Feed[Heard] = Feed()
+        self.inbox = Inbox()
+        self.seen_by_bridge: dict[str, Any] = {}
+        """How the bridge saw the device when the tokens were put last."""
+        self.tidied_at: datetime | None = None
+        """When the person cleared the notifications away."""
         self._agenda = agenda
         self._events = events
         self._network = courier.network
@@ -117,6 +123,26 @@ class Phone:
         """Decline the call, by default the one that rings longest. Raises LookupError if none rings."""
         return self._finish(self._ringing(call_uuid), "declined")
 
+    def hang_up(self, call_uuid: str | None = None) -> Call:
+        """End the call that was answered, by default the newest. Raises LookupError if there is none."""
+        wanted = call_uuid.lower() if call_uuid else None
+        for call in reversed(self.calls.items):
+            if call.state == "answered" and wanted in {None, call.uuid}:
+                call.why = "hung up"
+                call.change("ended", self._agenda.now())
+                self._events.publish("hung-up", **self._named(call))
+                return call
+        raise LookupError(f"nobody is speaking on {self.name}")
+
+    def tidy(self) -> None:
+        """Clear the notifications away."""
+        self.tidied_at = self._agenda.now()
+        self.changed()
+
+    def changed(self) -> None:
+        """Tell who watches that something about the phone is set otherwise."""
+        self._events.publish("changed", phone=self.name)
+
     # --- with the bridge ---
 
     async def enrol(self, url: str, code: str, name: str | None = None, again: float = 1.0) -> Membership:
@@ -131,7 +157,7 @@ class Phone:
         self.membership = new
         self._events.publish("enrolled", phone=self.name, device=new.device, owner=new.owner)
         await self.put_tokens()
-        new.follow(self._hear, self._revoked, again)
+        new.follow(self, again)
         return new
 
     @property
@@ -147,7 +173,9 @@ class Phone:
         tokens = {"voip_token": profile.voip_token, "alert_token": profile.alert_token}
         body = {kind: token for kind, token in tokens.items() if token.lower() not in self.retired}
         body |= {"environment": profile.environment, "bundle_id": profile.bundle_id}
-        return await self.enrolled.ask("PUT", "/api/v1/device/tokens", body)
+        self.seen_by_bridge = await self.enrolled.ask("PUT", "/api/v1/device/tokens", body)
+        self.changed()
+        return self.seen_by_bridge
 
     async def rotate_tokens(self) -> None:
         """Get new tokens from iOS (PushKit's didUpdate): the old ones are dead. Raises as Membership.ask."""
@@ -181,13 +209,24 @@ class Phone:
     def _awake(self) -> bool:
         return self.profile.behaviour not in {"cut-off", "silent"}
 
-    def _revoked(self) -> None:
-        self.membership = None
+    async def opened(self) -> None:
+        """See membership.Ear: list the incidents. Raises as Membership.ask."""
+        listed = await self.enrolled.ask("GET", "/api/v1/incidents")
+        self.inbox.fill(listed["incidents"])
+        self.changed()
+
+    def revoked(self) -> None:
+        """See membership.Ear: forget what the bridge gave."""
+        self.membership, self.seen_by_bridge = None, {}
+        self.inbox.fill([])
         self._events.publish("revoked", phone=self.name)
 
-    def _hear(self, heard: Heard) -> None:
-        """Take in what the stream says: a ring that is over ends here, once no other bridge wants it."""
+    def hear(self, heard: Heard) -> None:
+        """See membership.Ear: a ring that is over ends here, once no other bridge wants it."""
         self.heard.add(heard)
+        if heard.kind == "incident":
+            self.inbox.put(heard.data["incident"], heard.number)
+            self.changed()
         if heard.kind != "call_ended":
             return
         self._over.add(heard.data["call"])

@@ -264,7 +264,7 @@ async def test_a_push_whose_call_is_over_already_as_the_stream_said_rings_nobody
     """A bridge's stream may be faster than APNs."""
     phone = sim.phone("alice")
     over = {"call": "rec-1", "uuid": CALL, "reason": "resolved", "text": "resolved"}
-    phone._hear(Heard("call_ended", over))
+    phone.hear(Heard("call_ended", over))
     await bridge.push(sender, bridge.call(uuid=CALL, id="rec-1"))
     assert ([push.fate for push in phone.pushes.items], phone.calls.items) == (["over"], [])
 
@@ -278,7 +278,7 @@ async def test_a_ring_that_two_bridges_want_ends_when_both_say_so(
     (call,) = phone.calls.items
     for record, state in (("rec-1", "ringing"), ("rec-2", "ended")):
         over = {"call": record, "uuid": CALL, "reason": "acknowledged", "text": "answered by bob"}
-        phone._hear(Heard("call_ended", over))
+        phone.hear(Heard("call_ended", over))
         assert call.state == state
     assert call.why == "acknowledged: answered by bob"
 
