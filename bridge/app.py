@@ -35,6 +35,7 @@ from bridge.front import DRAIN, Front, serve
 from bridge.heartbeat import SignOfLife
 from bridge.outgoing import Outgoing
 from bridge.sender import Phones, Sender
+from bridge.senders import Senders
 from bridge.store import Overloaded, Tx, devices, secret
 from bridge.telemetry import Metrics
 from bridge.vitals import Vitals
@@ -166,7 +167,13 @@ class Bridge:
     # --- listeners ---
 
     async def _web_listener(self, stack: AsyncExitStack) -> None:
-        front = Front(self.desk, self.web_config, self.metrics, self.options.web_route_prefix)
+        front = Front(
+            self.desk,
+            self.web_config,
+            self.metrics,
+            await Senders.load(self.store),
+            self.options.web_route_prefix,
+        )
         operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
         devices = Devices(self.desk, lambda: self.options.phone_external_url or self.bound.phone)
         on_call = OnCallApi(self.desk, self.feeds)

@@ -31,6 +31,8 @@ log = structlog.get_logger()
 _ALARM_PACE: Final = timedelta(minutes=1)
 """The same alarm is raised at most once in this time; it only prolongs what is open anyway (rule 7)."""
 
+_NEVER: Final = timedelta(days=3650)
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -89,17 +91,26 @@ class Desk:
             return await self.store.update(scope, decide)
         return await self.store.write(lambda tx: watcher.beat(tx, settings, beats, scope, decide))
 
-    async def alarm(self, name: str, labels: Mapping[str, str], summary: str) -> None:
+    async def alarm(
+        self,
+        name: str,
+        labels: Mapping[str, str],
+        summary: str,
+        *,
+        rings: bool = True,
+        lasts: timedelta = unanswered.TTL,
+    ) -> None:
         """Let a trouble of the bridge itself ring like any alert, at the root receiver (rule 7).
 
+        It `lasts` so long after its last cause; where it does not ring, it is an open incident and no more.
         Raises nothing: where even that cannot be committed, the log has it.
         """
         now = self.clock.now()
         key = (name, repr(sorted(labels.items())))
-        log.error("alarm", alarm=name, summary=summary, **labels)
         last = self._alarmed.get(key)
         if last is not None and now - last < _ALARM_PACE:
             return
+        log.error("alarm", alarm=name, summary=summary, **labels)
         self._alarmed = {k: at for k, at in self._alarmed.items() if now - at < _ALARM_PACE} | {key: now}
         settings = self.settings
         notification = alerts.internal(name, {"severity": "critical", **labels}, {"summary": summary}, now)
@@ -108,9 +119,9 @@ class Desk:
             settings.route.receiver,
             tuple(sorted({"alertname": name, **labels}.items())),
         )
-        ways = {notification.alerts[0].fingerprint: (Destination(slot),)}
+        ways = {notification.alerts[0].fingerprint: (Destination(slot, None if rings else now + _NEVER),)}
         try:
-            await self._receive(settings, notification, ways, Times(unanswered.TTL, settings.refire_quiet))
+            await self._receive(settings, notification, ways, Times(lasts, settings.refire_quiet))
         except Exception:
             self._alarmed.pop(key, None)  # the next one is tried at once
             log.exception("an alarm could not be recorded", alarm=name)

@@ -13,8 +13,9 @@ from aiohttp import web
 from bridge.api.answers import errors
 from bridge.config import Secret
 from bridge.desk import Desk
+from bridge.senders import Senders
 from bridge.telemetry import Metrics
-from bridge.web import Refused, WebConfig, listen, protect
+from bridge.web import Identity, Refused, WebConfig, listen, protect
 
 DRAIN: Final = 10.0
 """Seconds that requests and pushes in flight have to end at a stop; the ledger keeps the rest."""
@@ -37,6 +38,7 @@ class Front:
     desk: Desk
     config: WebConfig
     metrics: Metrics
+    senders: Senders
     prefix: str = ""
 
     def application(self, rooms: Iterable[Room]) -> web.Application:
@@ -48,6 +50,7 @@ class Front:
             exempt={self.prefix + path for path in _OPEN},
             override=self._source_credentials,
             on_refused=self._refused,
+            on_admitted=self._admitted,
         )
         self.config.on_reload = lambda error: self.metrics.web_reload_ok.set(error is None)
         self.metrics.web_reload_ok.set(1)
@@ -61,21 +64,24 @@ class Front:
         source = self.desk.settings.sources.get(request.match_info.get("source", ""))
         return source.credentials if source is not None else None
 
+    def _webhook(self, request: web.Request) -> bool:
+        parts = request.path.removeprefix(self.prefix).split("/")
+        return request.method == "POST" and parts[1:2] == ["webhook"]
+
+    async def _admitted(self, request: web.Request, who: Identity) -> None:
+        if who.scheme != "none" and self._webhook(request):
+            await self.senders.welcome(request.remote or "")
+
     async def _refused(self, request: web.Request, refused: Refused) -> None:
         """Rule 7: an Alertmanager with wrong credentials loses its alerts; somebody must know."""
-        if request.method != "POST" or request.path.removeprefix(self.prefix).split("/")[1] != "webhook":
+        self.metrics.refusals.labels("web", refused.reason).inc()
+        if not self._webhook(request):
             return
         source = request.match_info.get("source", "default")
         known = source if source in self.desk.settings.sources else "default"
         self.metrics.webhooks.labels(known, str(refused.status)).inc()
-        if refused.status != 401:
-            return
-        await self.desk.alarm(
-            "PushkitBridgeWebhookRefused",
-            {"source": known, "code": "401"},
-            f"A webhook for {known} came with wrong credentials ({refused.error}): if it was Alertmanager's, "
-            "its alerts are lost",
-        )
+        if refused.status == 401:
+            await self.senders.refused(self.desk, known, request.remote or "", refused.error)
 
 
 async def serve(

@@ -121,6 +121,9 @@ class Metrics:
         self.reload_time = self._gauge(
             "config_last_reload_success_timestamp_seconds", "When a load last succeeded."
         )
+        self.refusals = self._counter(
+            "requests_refused", "Requests that were not let in, by listener and reason.", "listener", "reason"
+        )
         self.web_reload_ok = self._gauge("web_config_last_reload_successful", "1 if the last load succeeded.")
         self.heartbeat = self._counter("heartbeats", "Pings of --heartbeat.url, by outcome.", "outcome")
         self.clock_drift = self._gauge(

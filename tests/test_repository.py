@@ -52,7 +52,18 @@ PURE = frozenset(
 )
 EDGES = frozenset({"apns", "clock", "config", "look", "outgoing", "store", "telemetry", "web"})
 LOOPS = frozenset(
-    {"api", "desk", "escalator", "feeds", "heartbeat", "sender", "settlement", "unanswered", "watcher"}
+    {
+        "api",
+        "desk",
+        "escalator",
+        "feeds",
+        "heartbeat",
+        "sender",
+        "senders",
+        "settlement",
+        "unanswered",
+        "watcher",
+    }
 )
 TOP = frozenset(
     {"children", "cli", "client", "demo", "keys", "listings", "manage", "onduty", "rig", "standin", "trials"}

@@ -16,6 +16,7 @@ import bcrypt
 from aiohttp import web
 
 Scheme: TypeAlias = Literal["none", "basic", "bearer", "certificate"]
+Reason: TypeAlias = Literal["missing", "wrong", "locked out", "overloaded"]
 
 BASIC_CHALLENGE: Final = 'Basic realm="pushkit-bridge", charset="UTF-8"'
 BEARER_CHALLENGE: Final = 'Bearer realm="pushkit-bridge"'
@@ -40,7 +41,7 @@ class Identity:
 class Refused:
     """Why a request is not let in, in words for people that repeat nothing the client sent.
 
-    `status` is 401 (credentials) or 503 (overloaded: Alertmanager tries again; after a 429 it would not).
+    `status` is 401 (credentials) or 503 (not now: Alertmanager tries again; after a 429 it would not).
     `challenges` are the WWW-Authenticate headers; `retry_after` is in seconds.
     """
 
@@ -49,6 +50,7 @@ class Refused:
     status: int = 401
     challenges: tuple[str, ...] = ()
     retry_after: int | None = None
+    reason: Reason = "wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,14 @@ class Authorization:
         )
 
 
+NOTHING: Final = "no credentials were sent"
+
+
 def read_authorization(request: web.BaseRequest) -> Authorization | str:
     """Read the one `Authorization` header, or say what is wrong with it."""
     headers = request.headers.getall("Authorization", [])
     if not headers:
-        return "no credentials were sent"
+        return NOTHING
     if len(headers) > 1:
         return "the Authorization header was sent more than once"
     scheme, _, value = headers[0].strip().partition(" ")

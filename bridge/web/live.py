@@ -13,8 +13,9 @@ from aiohttp import web
 
 from bridge.config.problems import Problem
 from bridge.web import credentials, tls
-from bridge.web.credentials import Authorization, Identity, Passwords, Refused, Workers
+from bridge.web.credentials import Authorization, Identity, Passwords, Reason, Refused, Workers
 from bridge.web.files import Files
+from bridge.web.lockout import Lockout
 from bridge.web.settings import RateLimit, Settings, WebConfigError, read_settings
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ class WebConfig:
         self._path = path
         self._files = files
         self._workers = Workers()
+        self.lockout = Lockout()
         self.on_reload: Callable[[WebConfigError | None], None] = lambda _: None
         self._use(settings)
 
@@ -103,7 +105,13 @@ class WebConfig:
         wait = self._bucket.take() if self._bucket else 0.0
         if not wait:
             return None
-        return Refused("more requests than rate_limit allows", _BUSY, status=503, retry_after=int(wait) + 1)
+        return Refused(
+            "more requests than rate_limit allows",
+            _BUSY,
+            status=503,
+            retry_after=int(wait) + 1,
+            reason="overloaded",
+        )
 
     def _current_context(self) -> ssl.SSLContext:
         self.refresh()
@@ -162,8 +170,14 @@ async def _by_password(header: Authorization, passwords: Passwords, schemes: lis
         if await passwords.check(*pair):
             return Identity("basic", pair[0])
     except credentials.OverloadedError:
-        return Refused("too many passwords wait to be checked", _BUSY, status=503, retry_after=1)
+        return Refused(
+            "too many passwords wait to be checked", _BUSY, status=503, retry_after=1, reason="overloaded"
+        )
     return _refused("the user name or the password is wrong", schemes)
+
+
+def _busy(error: str, seconds: int) -> Refused:
+    return Refused(error, _BUSY, status=503, retry_after=seconds, reason="overloaded")
 
 
 def _refused(error: str, schemes: list[str]) -> Refused:
@@ -171,4 +185,5 @@ def _refused(error: str, schemes: list[str]) -> Refused:
     by_scheme = {"basic": credentials.BASIC_CHALLENGE, "bearer": credentials.BEARER_CHALLENGE}
     if error == "the bearer token is wrong":
         by_scheme["bearer"] = credentials.INVALID_BEARER_CHALLENGE
-    return Refused(error, hint, challenges=tuple(by_scheme[scheme] for scheme in schemes))
+    reason: Reason = "missing" if error == credentials.NOTHING else "wrong"
+    return Refused(error, hint, challenges=tuple(by_scheme[scheme] for scheme in schemes), reason=reason)

@@ -24,6 +24,7 @@ class SecretText(Protocol):
 
 
 OnRefused: TypeAlias = Callable[[web.Request, Refused], Awaitable[None]]
+OnAdmitted: TypeAlias = Callable[[web.Request, Identity], Awaitable[None]]
 Override: TypeAlias = Callable[[web.Request], SecretText | None]
 
 _IDENTITY: Final = web.RequestKey("bridge.web.identity", Identity)
@@ -36,10 +37,13 @@ def protect(
     exempt: Collection[str] = frozenset(),
     override: Override | None = None,
     on_refused: OnRefused | None = None,
+    on_admitted: OnAdmitted | None = None,
 ) -> None:
     """Add the middleware and the configured response headers to `app`; see `credentials_middleware`."""
     app.middlewares.append(
-        credentials_middleware(config, exempt=exempt, override=override, on_refused=on_refused)
+        credentials_middleware(
+            config, exempt=exempt, override=override, on_refused=on_refused, on_admitted=on_admitted
+        )
     )
 
     async def add_headers(_: web.BaseRequest, response: web.StreamResponse) -> None:
@@ -55,12 +59,14 @@ def credentials_middleware(
     exempt: Collection[str] = frozenset(),
     override: Override | None = None,
     on_refused: OnRefused | None = None,
+    on_admitted: OnAdmitted | None = None,
 ) -> Middleware:
     """Let in who may come in; answer the others 401 (or 503 when overloaded), JSON `{"error", "hint"}`.
 
     `exempt` are paths that need no credentials. `override` may give a secret that is wanted as the bearer
     token in place of the listener's own credentials. `on_refused` is awaited before the answer; should it
-    fail, that is logged and the answer stays. `identity(request)` tells a handler who was let in.
+    fail, that is logged and the answer stays. `on_admitted` is awaited before the handler, which
+    `identity(request)` tells who was let in.
     """
 
     @web.middleware
@@ -71,6 +77,8 @@ def credentials_middleware(
         verdict = config.over_rate() or await _judge(config, request, override)
         if isinstance(verdict, Identity):
             request[_IDENTITY] = verdict
+            if on_admitted is not None:
+                await on_admitted(request, verdict)
             return await handler(request)
         log.warning("request refused", path=request.path, remote=request.remote, reason=verdict.error)
         if on_refused is not None:
@@ -99,17 +107,29 @@ def answer(refused: Refused) -> web.Response:
 
 
 async def _judge(config: WebConfig, request: web.Request, override: Override | None) -> Identity | Refused:
+    sent = " ".join(request.headers.getall("Authorization", ()))
+    address = request.remote or ""
+    # Nothing sent is nothing guessed.
+    wait = config.lockout.begin(address, sent) if sent else 0
+    if wait:
+        error = "too many different credentials came from this address"
+        return Refused(error, f"wait {wait} s", status=503, retry_after=wait, reason="locked out")
+    verdict = await _check(config, request, override)
+    if sent and isinstance(verdict, Identity):
+        config.lockout.succeeded(address, sent)
+    return verdict
+
+
+async def _check(config: WebConfig, request: web.Request, override: Override | None) -> Identity | Refused:
     secret = override(request) if override is not None else None
     if secret is None:
         return await config.authenticate(request)
     if credentials.check_bearer(request, secret.reveal()):
         return Identity("bearer")
     header = credentials.read_authorization(request)
-    error = (
-        header if isinstance(header, str) else "this source wants its own bearer token, and this is not it"
-    )
     hint = "in Alertmanager's http_config, set authorization to the credentials of this source"
-    challenge = (
-        credentials.BEARER_CHALLENGE if isinstance(header, str) else credentials.INVALID_BEARER_CHALLENGE
-    )
-    return Refused(error, hint, challenges=(challenge,))
+    if isinstance(header, str):
+        reason: credentials.Reason = "missing" if header == credentials.NOTHING else "wrong"
+        return Refused(header, hint, challenges=(credentials.BEARER_CHALLENGE,), reason=reason)
+    error = "this source wants its own bearer token, and this is not it"
+    return Refused(error, hint, challenges=(credentials.INVALID_BEARER_CHALLENGE,))

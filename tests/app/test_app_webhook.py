@@ -195,9 +195,9 @@ async def test_refused_webhooks_open_one_internal_incident_however_many_come(
     assert call["severity"] == "critical"
     story = (await stage.get(f"/api/v1/incidents/{found[0]['id']}", headers=right)).json
     assert [event["kind"] for event in story["timeline"]] == ["triggered", "ring", "received"]
-    # An hour after its last cause it is over.
+    # A day after its last cause it is over.
     stage.alice.answer()
-    await stage.pass_(3601)
+    await stage.pass_(86_401)
     assert (await stage.get("/api/v1/incidents", headers=right)).json["incidents"] == []
 
 

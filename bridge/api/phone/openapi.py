@@ -100,7 +100,7 @@ def _responses(one: Operation, refs: dict[Any, dict[str, Any]]) -> dict[str, Any
             "description": _WORDS[status],
             "content": {"application/json": {"schema": refs[one.answers]}},
         }
-    refusals = {503, *one.refusals} | (set() if one.access == "open" else {401})
+    refusals = {503, *one.refusals} | (set() if one.access == "open" else {401, 429})
     problem = {"application/json": {"schema": refs[shapes.Problem]}}
     bad = {
         str(code): {"description": _WORDS[code], "content": problem}

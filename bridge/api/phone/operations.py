@@ -6,6 +6,7 @@ other does not do.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import math
@@ -22,6 +23,10 @@ from aiohttp import web
 from bridge.api.answers import TooLarge, problem, read_body
 from bridge.desk import Desk
 from bridge.store.enrolment import Enrolled, by_credential
+from bridge.web.lockout import Lockout
+
+_AT_ONCE: Final = 2
+"""Lookups at once for addresses that have sent too many wrong credentials."""
 
 BODY_LIMIT: Final = 16 * 1024
 """Bytes; the longest honest body is a note."""
@@ -78,8 +83,7 @@ class Operation:
 class Attempts:
     """Counts wrong codes, and those being tried; too many from one address, or in all, must wait.
 
-    60 bits cannot be guessed at this pace: ten minutes allow two thousand tries. Credentials need no such
-    count: they have 256, and a proxy gives all phones one address, at which nobody shall lock them out.
+    60 bits cannot be guessed at this pace: ten minutes allow two thousand tries.
     """
 
     each: Final = 20
@@ -111,6 +115,8 @@ class Door:
     def __init__(self, desk: Desk, secret: bytes) -> None:
         self._desk = desk
         self._secret = secret
+        self._lockout = Lockout()
+        self._line = asyncio.Semaphore(_AT_ONCE)
 
     def route(self, operation: Operation) -> web.RouteDef:
         """Make the route of an operation."""
@@ -134,13 +140,44 @@ class Door:
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         secret = secret.strip()
         if scheme.lower() != "bearer" or not secret:
-            return _refused("send the device's credential as a bearer token", "enrol with a code to get one")
+            return self._refused(
+                "send the device's credential as a bearer token", "enrol with a code to get one", "missing"
+            )
         if operation.access == "receipt" and self._opens(request.match_info["id"], secret):
             return None
-        found = await self._desk.store.read(lambda connection: by_credential(connection, secret))
+        found = await self._find(request.remote or "", secret)
         if found is None and operation.access == "receipt":
-            return _refused("this is not the receipt_token of this call", "nor a device's credential")
-        return found or _refused("this credential is unknown or was revoked", "enrol this phone again")
+            return self._refused("this is not the receipt_token of this call", "nor a device's credential")
+        if found is None:
+            return self._refused("this credential is unknown or was revoked", "enrol this phone again")
+        return found
+
+    async def _find(self, address: str, secret: str) -> Enrolled | web.Response | None:
+        """Look a credential up. A right one is never kept out.
+
+        It has 256 random bits, so nobody guesses it; and a proxy gives all phones one address, at which
+        nobody shall lock them out. What a flood could take is the ledger's time: so addresses that have
+        sent too many wrong ones stand in one line, and are asked to wait.
+        """
+        wait = self._lockout.begin(address, secret)
+        if not wait:
+            found = await self._desk.store.read(lambda connection: by_credential(connection, secret))
+        else:
+            async with self._line:
+                found = await self._desk.store.read(lambda connection: by_credential(connection, secret))
+        if found is not None:
+            self._lockout.succeeded(address, secret)
+        elif wait:
+            self._desk.metrics.refusals.labels("phone", "locked out").inc()
+            return slow_down(wait)
+        return found
+
+    def _refused(self, error: str, hint: str, reason: str = "wrong") -> web.Response:
+        """Answer 401."""
+        self._desk.metrics.refusals.labels("phone", reason).inc()
+        response = problem(401, error, hint)
+        response.headers["WWW-Authenticate"] = 'Bearer realm="pushkit-bridge"'
+        return response
 
     def _opens(self, call_id: str, token: str) -> bool:
         sent = token.encode(errors="replace")  # a header may hold any octets
@@ -150,13 +187,6 @@ class Door:
 def receipt_token(secret: bytes, call_id: str) -> str:
     """Make the capability for one call: only the phone that got the push can know it."""
     return hmac.new(secret, f"receipt\0{call_id}".encode(errors="replace"), hashlib.sha256).hexdigest()
-
-
-def _refused(error: str, hint: str) -> web.Response:
-    """Answer 401."""
-    response = problem(401, error, hint)
-    response.headers["WWW-Authenticate"] = 'Bearer realm="pushkit-bridge"'
-    return response
 
 
 def slow_down(seconds: int) -> web.Response:

@@ -1,0 +1,86 @@
+"""Whose refused webhook is worth a call at night: rule 7, where strangers can knock too.
+
+An Alertmanager whose credentials are wrong loses its alerts, and somebody must know. But whoever reaches the
+listener can send a webhook with wrong credentials, and must not be able to ring a person when they like.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from bridge import unanswered
+from bridge.desk import Desk
+from bridge.store import Overloaded, Store, recall, remember
+from bridge.web.lockout import network
+
+log = structlog.get_logger()
+
+Sender: TypeAlias = Literal["known", "inside", "outside"]
+
+_NAME: Final = "senders"
+_MOST: Final = 256
+_LASTS: Final[dict[Sender, timedelta]] = {
+    "known": unanswered.TTL,
+    "inside": timedelta(days=1),
+    "outside": unanswered.TTL,
+}
+"""How long the incident stays open after its last cause; as long it does not ring again."""
+
+
+class Senders:
+    """The addresses from which webhooks came with good credentials, over restarts too; the last _MOST."""
+
+    def __init__(self, store: Store, known: tuple[str, ...] = ()) -> None:
+        self._store = store
+        self._known = dict.fromkeys(known)
+
+    @classmethod
+    async def load(cls, store: Store) -> Senders:
+        """Read them from the ledger."""
+        with suppress(msgspec.MsgspecError):
+            return cls(store, msgspec.json.decode(await recall(store, _NAME) or "[]", type=tuple[str, ...]))
+        return cls(store)
+
+    async def welcome(self, address: str) -> None:
+        """Know an address from now on. Raises nothing: what cannot be kept is known until the next start."""
+        place = network(address)
+        if place in self._known:
+            return
+        self._known[place] = None
+        self._known = dict.fromkeys(list(self._known)[-_MOST:])
+        with suppress(Overloaded, SQLAlchemyError):
+            await remember(self._store, _NAME, msgspec.json.encode(tuple(self._known)).decode())
+
+    def standing(self, address: str) -> Sender:
+        """Tell who it is: let in before, of the same network (no public address), or a stranger."""
+        if network(address) in self._known:
+            return "known"
+        with suppress(ValueError):
+            return (
+                "outside" if ipaddress.ip_address(network(address).partition("/")[0]).is_global else "inside"
+            )
+        return "inside"
+
+    async def refused(self, desk: Desk, source: str, address: str, error: str) -> None:
+        """Open an incident for a webhook that was refused (rule 7); a stranger's rings nobody."""
+        sender = self.standing(address)
+        rings = sender != "outside"
+        told = (
+            "if it was Alertmanager's, its alerts are lost"
+            if rings
+            else "its sender was never let in and is not of this network, so nobody is rung for it"
+        )
+        await desk.alarm(
+            "PushkitBridgeWebhookRefused",
+            {"source": source, "code": "401", "sender": sender},
+            f"A webhook for {source} came with wrong credentials ({error}): {told}",
+            rings=rings,
+            lasts=_LASTS[sender],
+        )
