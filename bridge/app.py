@@ -38,6 +38,7 @@ from bridge.sender import Phones, Sender
 from bridge.senders import Senders
 from bridge.store import Overloaded, Tx, devices, secret
 from bridge.telemetry import Metrics
+from bridge.upstream import Upstream
 from bridge.vitals import Vitals
 from bridge.watcher import Watcher
 from bridge.web import WebConfig
@@ -119,6 +120,7 @@ class Bridge:
         )
         self.escalator = Escalator(self.desk, self.clock)
         self.watcher = Watcher(self.store, lambda: self.desk.settings, self.clock, self.metrics)
+        self.upstream = Upstream(self.desk, session, self.clock, self.metrics)
         self.vitals = Vitals(
             self.store,
             self.sender,
@@ -126,16 +128,19 @@ class Bridge:
             lambda: self.transport,
             self.feeds,
             self.watcher,
+            self.upstream,
             self.clock,
             self.metrics,
         )
-        self.store.on_change += [self.sender.wake, self.escalator.wake]
+        self.store.on_change += [self.sender.wake, self.escalator.wake, self.upstream.silencer.wake]
         self._reloaded(ok=True)
         stack.push_async_callback(self.sender.drain)
         await self._loop(stack, "sender", self.sender.run())
         await self._loop(stack, "escalator", self.escalator.run())
         await self._loop(stack, "calendars", self.feeds.run())
         await self._loop(stack, "watcher", self.watcher.run())
+        await self._loop(stack, "silences", self.upstream.silencer.run())
+        await self._loop(stack, "reconciler", self.upstream.reconciler.run())
         await self._loop(stack, "token", keeper.run(self.store, lambda: (self.settings.apns, self.transport)))
         if self.options.heartbeat_url:
             beat = SignOfLife(self.options.heartbeat_url, session, self.vitals.deaf, self.clock, self.metrics)
@@ -177,8 +182,9 @@ class Bridge:
         operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
         devices = Devices(self.desk, lambda: self.options.phone_external_url or self.bound.phone)
         on_call = OnCallApi(self.desk, self.feeds)
+        webhook = Webhook(self.desk, self.upstream.reconciler.news)
         heartbeats, tests = Heartbeats(self.desk), Tests(self.desk)
-        rooms = (Webhook(self.desk), operations, Management(self.desk), devices, on_call, heartbeats, tests)
+        rooms = (webhook, operations, Management(self.desk), devices, on_call, heartbeats, tests)
         app = front.application(rooms)
         self.bound.web += await serve(stack, app, self.options.web_listen, self.web_config.ssl_context())
 
@@ -216,6 +222,7 @@ class Bridge:
         fresh = transport(new) if new.apns != self.settings.apns else None
         if fresh is not None:
             await keeper.restore(self.store, new.apns, fresh)
+        clients = self.upstream.clients(new)
         self.web_config.reload()
         await self._sync_devices(new)
         equipped = await self.feeds.equip(new)
@@ -229,6 +236,7 @@ class Bridge:
         self._reloaded(ok=True)
         self.sender.wake()
         self.watcher.wake()
+        self.upstream.use(clients)
         log.info("configuration reloaded", file=str(self.options.config_file))
 
     def _reloaded(self, *, ok: bool) -> None:

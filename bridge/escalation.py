@@ -44,6 +44,7 @@ def restart(change: Change, due_at: datetime, why: str) -> Change:
         acknowledged_at=None,
         acknowledged_by=None,
         acknowledged_until=None,
+        ack_silence_until=None,
         unanswered_at=None,
         **_FRESH_STEP,
     )

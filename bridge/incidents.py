@@ -49,11 +49,20 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """The wish that Alertmanager tells nobody of an incident's alerts until then, and who has it."""
+
+    until: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Episode:
     """One alert's stay in one incident.
 
     `ended_at` is its end by the source's clock, `ended_here_at` the moment we learned of it;
-    both None while it fires. `revision` is the incident's when the episode opened.
+    both None while it fires. `revision` is the incident's when the episode opened. `seen`:
+    Alertmanager, when asked, has shown it, so that it means something when it does so no more.
     """
 
     fingerprint: str
@@ -67,6 +76,7 @@ class Episode:
     ended_here_at: datetime | None = None
     revision: int = 1
     repairs: tuple[str, ...] = ()
+    seen: bool = False
 
     @property
     def open(self) -> bool:
@@ -85,7 +95,8 @@ class Incident:
     owners' other devices that ring in their place; `told` the devices whose push was accepted since
     the incident opened, `reached` whether one is known to have got it in this series.
     `acknowledged_until` is when an acknowledgement times out, `silenced_until` before when nothing
-    rings, news included.
+    rings, news included. `ack_silence_until` is the end of the silence in Alertmanager that comes
+    with the acknowledgement.
     """
 
     id: str
@@ -106,7 +117,9 @@ class Incident:
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     acknowledged_until: datetime | None = None
+    ack_silence_until: datetime | None = None
     silenced_until: datetime | None = None
+    silenced_by: str | None = None
     resolved_at: datetime | None = None
     resolution: str | None = None
     unanswered_at: datetime | None = None
@@ -129,6 +142,13 @@ class Incident:
     def firing(self) -> tuple[Episode, ...]:
         """Its open alerts."""
         return tuple(episode for episode in self.alerts.values() if episode.open)
+
+    @property
+    def silence(self) -> Silence | None:
+        """The silence that Alertmanager should have for it, where there is one to ask; the longer of two."""
+        wishes = ((self.ack_silence_until, self.acknowledged_by), (self.silenced_until, self.silenced_by))
+        found = (Silence(until, by or "pushkit-bridge") for until, by in wishes if until is not None)
+        return max(found, key=lambda wish: wish.until, default=None)
 
     @property
     def wake_at(self) -> datetime | None:

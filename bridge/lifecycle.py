@@ -215,6 +215,32 @@ def resolve(
     return _close_if_quiet(change.to(alerts=episodes), "resolved", policy, on_call, now)
 
 
+def lose(
+    change: Change, episodes: Iterable[Episode], policy: Receiver, on_call: OnCall, now: datetime
+) -> Change:
+    """End alerts that Alertmanager has no more, of which it told nobody: silenced, inhibited or muted.
+
+    One that was mentioned, or has ended, since `episodes` were looked at is left.
+    """
+    known = dict(change.incident.alerts)
+    for lost in episodes:
+        if known.get(lost.fingerprint) == lost:
+            known[lost.fingerprint] = replace(lost, status="resolved", ended_at=now, ended_here_at=now)
+            change = change.note("alert resolved", f"{_name(lost.labels)}: Alertmanager has it no more")
+    return _close_if_quiet(change.to(alerts=known), "resolved", policy, on_call, now)
+
+
+def confirm(change: Change, fingerprints: Iterable[str], times: Times, now: datetime) -> Change:
+    """Take in that Alertmanager has these alerts: it counts as a mention, and is no news."""
+    episodes = dict(change.incident.alerts)
+    for fingerprint in fingerprints:
+        known = episodes[fingerprint]
+        if known.open:
+            expires_at = max(known.expires_at, now + times.alert_ttl)
+            episodes[fingerprint] = replace(known, seen=True, expires_at=expires_at)
+    return change.to(alerts=episodes)
+
+
 def expire(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> Change:
     """End the alerts whose time to live has run out: expired, not resolved."""
     episodes = dict(change.incident.alerts)
@@ -260,6 +286,7 @@ def _closed(change: Change, resolution: str, now: datetime) -> Change:
         due_at=None,
         step_ends_at=None,
         acknowledged_until=None,
+        ack_silence_until=None,
         silenced_until=None,
     )
 

@@ -7,7 +7,7 @@ is changed by none of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from bridge import escalation
@@ -30,15 +30,16 @@ def acknowledge(by: str, revision: int | None = None) -> Verb:
             )
         if revision is not None and revision < incident.revision:
             return change.note("answered", f"{by} has what was known then; the news since still rings")
-        until = None if policy.ack_timeout is None else now + policy.ack_timeout
+        until = {"acknowledged_until": _after(now, policy.ack_timeout)}
+        until["ack_silence_until"] = _after(now, policy.ack_creates_silence)
         if incident.state is State.ACKNOWLEDGED:
-            change = change.to(acknowledged_until=until)
+            change = change.to(**until)
             return change.note("acknowledged", f"by {by} too; {incident.acknowledged_by} has it already")
         change = change.withdrawn("acknowledged").to(
             state=State.ACKNOWLEDGED,
             acknowledged_at=now,
             acknowledged_by=by,
-            acknowledged_until=until,
+            **until,
             due_at=None,
             step_ends_at=None,
             unanswered_at=None,
@@ -49,6 +50,10 @@ def acknowledge(by: str, revision: int | None = None) -> Verb:
         return escalation.tell(change, "acknowledged", policy, on_call, now, but=by)
 
     return verb
+
+
+def _after(now: datetime, time: timedelta | None) -> datetime | None:
+    return None if time is None else now + time
 
 
 def unacknowledge(by: str) -> Verb:
@@ -71,7 +76,7 @@ def silence(until: datetime, by: str) -> Verb:
         del on_call
         if not change.incident.open or until <= now:
             return change
-        change = escalation.restart(change.to(silenced_until=until), until, "silenced")
+        change = escalation.restart(change.to(silenced_until=until, silenced_by=by), until, "silenced")
         return change.note("silenced", f"by {by} until {until.isoformat(timespec='seconds')}")
 
     return verb

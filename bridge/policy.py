@@ -50,6 +50,8 @@ class Receiver:
     if it is `endless`.
     `receipt_timeout` is how long an enrolled phone has to say that it got a push, from APNs'
     acceptance; `ack_timeout` how long an acknowledgement holds, None = until the incident ends.
+    `ack_creates_silence` is how long a silence lasts that an acknowledgement makes in Alertmanager, None =
+    it makes none.
     `otherwise` are the device groups that ring where a schedule has a gap, or a step has no device.
     """
 
@@ -60,6 +62,7 @@ class Receiver:
     repeat: int = 0
     receipt_timeout: timedelta = timedelta(seconds=10)
     ack_timeout: timedelta | None = None
+    ack_creates_silence: timedelta | None = None
     otherwise: tuple[str, ...] = ()
     endless: bool = True
 

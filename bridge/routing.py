@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from bridge.matchers import Matcher, quoted
-from bridge.routetree import Route, RouteSpec, draw, render_tree, resolve
+from bridge.routetree import ALL_LABELS, Route, RouteSpec, draw, render_tree, resolve
 from bridge.timeintervals import TimeInterval, muted_until
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "RouteSpec",
     "Visit",
     "destinations",
+    "examined",
     "explain",
     "render_tree",
     "resolve",
@@ -141,6 +142,17 @@ def destinations(explanation: Explanation) -> tuple[RouteMatch, ...]:
     for match in explanation.matches:
         firsts.setdefault(match.receiver, match)
     return tuple(firsts.values())
+
+
+def examined(root: Route, labels: Mapping[str, str]) -> frozenset[str]:
+    """Name the labels that decide where an alert goes and what group it joins.
+
+    Another alert with the same values of them (a label that is missing has the value "") takes the same way.
+    """
+    visits = _walk(root, labels)
+    asked = {matcher.name for visit in visits for matcher in visit.route.matchers}
+    grouping = {name for visit in visits if visit.chosen for name in visit.route.group_by}
+    return frozenset(asked | grouping - {ALL_LABELS})
 
 
 @dataclass(slots=True)

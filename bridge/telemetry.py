@@ -114,6 +114,20 @@ class Metrics:
         self.heartbeat_missing = self._gauge(
             "heartbeat_missing", "For each heartbeat: 1 while it stays away past its time.", "heartbeat"
         )
+        self.alertmanager_unreachable = self._gauge(
+            "alertmanager_unreachable_seconds",
+            "For each Alertmanager of the configuration: since when it cannot be asked, 0 while it can.",
+            "alertmanager",
+        )
+        self.alerts_gone = self._counter(
+            "alerts_gone", "Alerts that ended because Alertmanager had them no more.", "alertmanager"
+        )
+        self.silences = self._counter(
+            "silences", "Silences in Alertmanager that were created, changed, ended, or failed.", "outcome"
+        )
+        self.silences_waiting = self._gauge(
+            "silences_waiting", "Incidents whose silence Alertmanager has not made or ended yet."
+        )
         self.token_age = self._gauge("apns_provider_token_age_seconds", "Age of the APNs provider token.")
         self.connections = self._gauge("apns_connections", "Open connections to APNs.")
         self.apns_usable = self._gauge("apns_usable", "1 if APNs can be reached and accepts our credentials.")

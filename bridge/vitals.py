@@ -12,6 +12,7 @@ from bridge.feeds import Feeds
 from bridge.sender import Sender
 from bridge.store import Store
 from bridge.telemetry import Metrics
+from bridge.upstream import Upstream
 from bridge.watcher import Watcher
 
 
@@ -26,6 +27,7 @@ class Vitals:
         transport: Callable[[], Transport],
         feeds: Feeds,
         watcher: Watcher,
+        upstream: Upstream,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -35,6 +37,7 @@ class Vitals:
         self._transport = transport
         self._feeds = feeds
         self._watcher = watcher
+        self._upstream = upstream
         self._clock = clock
         self._metrics = metrics
 
@@ -84,4 +87,5 @@ class Vitals:
         metrics.token_age.set(self._transport().token_age(time.time()) or 0)
         self._feeds.observe()
         await self._watcher.observe()
+        await self._upstream.observe()
         metrics.clock_drift.set(self._clock.drift())

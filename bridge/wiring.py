@@ -1,4 +1,4 @@
-"""What settings become at the edges: the ledger, the APNs transport, and the ledger's devices."""
+"""What settings become at the edges: the ledger and its devices, the APNs transport."""
 
 from __future__ import annotations
 

@@ -10,8 +10,9 @@ import pytest
 from builders import at, make_alert, receiver, step
 from story import SLOT, Story
 
+from bridge import lifecycle
 from bridge.alerts import Alert, parse
-from bridge.incidents import Slot, State
+from bridge.incidents import Change, Episode, Slot, State
 from bridge.lifecycle import Times
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -300,3 +301,70 @@ def test_the_timeline_names_five_alerts_counts_the_rest_and_tells_of_repairs() -
     assert change.events[0].text == "A0, A1, A2, A3, A4 and 2 more (repaired: status)"
     (change,) = story.receive(make_alert(labels={"a": "b"}))
     assert change.events[0].text == "an alert without a name"
+
+
+# --- what Alertmanager has, and has no more ---------------------------------------------------
+
+
+def lost(story: Story, *episodes: Episode) -> Change:
+    """Learn that Alertmanager has these no more."""
+    change = Change(story.incident)
+    return story.apply(lifecycle.lose(change, episodes, story.policy, story.on_call, story.now))
+
+
+def test_what_alertmanager_has_no_more_is_resolved_and_closes_its_incident() -> None:
+    story = Story()
+    story.receive(make_alert(), make_alert("NodeDown"))
+    first, second = story.incident.firing
+    story.wait(60)
+    change = lost(story, first)
+    assert (change.incident.state, [one.status for one in change.incident.alerts.values()]) == (
+        State.TRIGGERED,
+        ["resolved", "firing"],
+    )
+    assert [event.text for event in change.events] == ["DiskFull: Alertmanager has it no more"]
+    change = lost(story, second)
+    assert (change.incident.state, change.incident.resolution) == (State.RESOLVED, "resolved")
+    assert change.incident.alerts[second.fingerprint].ended_here_at == at(60)
+
+
+def test_what_was_mentioned_since_it_was_looked_at_is_not_lost() -> None:
+    story = Story()
+    story.receive(make_alert())
+    (before,) = story.incident.firing
+    story.wait(1)
+    story.receive(make_alert())
+    assert lost(story, before).events == ()
+    assert story.incident.firing
+
+
+def test_what_alertmanager_has_lives_on_and_is_no_news() -> None:
+    story = Story()
+    story.receive(make_alert(), make_alert("NodeDown"))
+    story.receive(make_alert("NodeDown", firing=False))
+    story.wait(20 * 3600)
+    change = Change(story.incident)
+    after = lifecycle.confirm(change, list(story.incident.alerts), story.times, story.now)
+    seen, over = after.incident.alerts.values()
+    assert (seen.seen, seen.expires_at) == (True, at(45 * 3600))
+    assert not over.seen
+    assert (after.incident.revision, after.events, after.pages) == (1, (), ())
+
+
+def test_a_confirmation_shortens_no_life() -> None:
+    story = Story()
+    story.receive(make_alert())
+    (before,) = story.incident.firing
+    times = Times(alert_ttl=timedelta(hours=1))
+    after = lifecycle.confirm(Change(story.incident), [before.fingerprint], times, story.now)
+    assert after.incident.alerts[before.fingerprint].expires_at == before.expires_at
+
+
+def test_an_alert_that_fires_anew_has_not_been_seen() -> None:
+    story = Story()
+    story.receive(make_alert(), make_alert("NodeDown"))
+    names = list(story.incident.alerts)
+    story.apply(lifecycle.confirm(Change(story.incident), names, story.times, story.now))
+    story.receive(make_alert(firing=False))
+    story.receive(make_alert(starts_at=at(3600)))
+    assert [one.seen for one in story.incident.alerts.values()] == [False, True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +12,7 @@ from builders import at, make_alert, phone, receiver, step
 from story import Story
 
 from bridge import people
-from bridge.incidents import QUIET, State
+from bridge.incidents import QUIET, Silence, State
 
 FIRST = (0.0, "alice-iphone", 1, 1)
 
@@ -372,6 +374,91 @@ def test_a_silence_ends_with_its_incident() -> None:
     story.wait(600)
     story.receive(make_alert(starts_at=at(600)))
     assert story.rings[-1] == (600, "alice-iphone", 1, 1)
+
+
+# --- silences in Alertmanager -----------------------------------------------------------------
+
+SILENCING = receiver(step("platform"), step("second"), ack_creates_silence=timedelta(hours=2))
+
+
+def silencing() -> Story:
+    """An alert fires, and whoever acknowledges it silences it for two hours."""
+    story = Story(SILENCING)
+    story.receive(make_alert())
+    return story
+
+
+def test_an_acknowledgement_wishes_a_silence_where_the_receiver_says_so() -> None:
+    story = silencing()
+    assert story.acknowledge().incident.silence == Silence(at(7200), "alice")
+    assert story.events.count("acknowledged") == 1
+    plain = Story()
+    plain.receive(make_alert())
+    assert plain.acknowledge().incident.silence is None
+
+
+def test_who_acknowledges_too_prolongs_the_silence() -> None:
+    story = silencing()
+    story.acknowledge()
+    story.wait(60)
+    assert story.acknowledge("bob").incident.silence == Silence(at(7260), "alice")
+
+
+def test_what_is_answered_too_late_wishes_no_silence() -> None:
+    story = silencing()
+    story.receive(make_alert("NodeDown"))
+    assert story.acknowledge("alice", revision=1).incident.silence is None
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda story: story.act(people.unacknowledge("alice")),
+        lambda story: story.act(people.hand_on("alice")),
+        lambda story: story.receive(make_alert("NodeDown")),
+        lambda story: story.receive(make_alert(firing=False)),
+        lambda story: story.wait(26 * 3600),
+    ],
+    ids=["given back", "handed on", "news", "resolved", "expired"],
+)
+def test_the_silence_ends_with_the_acknowledgement(end: Callable[[Story], object]) -> None:
+    story = silencing()
+    story.acknowledge()
+    end(story)
+    assert story.incident.silence is None
+
+
+def test_the_silence_ends_when_the_acknowledgement_times_out() -> None:
+    story = Story(replace(SILENCING, ack_timeout=timedelta(hours=1)))
+    story.receive(make_alert())
+    story.acknowledge()
+    story.wait(3599)
+    assert story.incident.silence is not None
+    story.wait(1)
+    assert story.incident.silence is None
+
+
+def test_a_phones_silence_replaces_the_one_of_the_acknowledgement_longer_or_shorter() -> None:
+    for seconds in (60, 9000):
+        story = silencing()
+        story.acknowledge()
+        assert story.act(people.silence(at(seconds), "bob")).incident.silence == Silence(at(seconds), "bob")
+
+
+def test_an_acknowledgement_within_a_phones_silence_shortens_nothing() -> None:
+    story = silencing()
+    story.act(people.silence(at(9000), "bob"))
+    assert story.acknowledge().incident.silence == Silence(at(9000), "bob")
+    story.receive(make_alert("NodeDown"))
+    assert story.incident.silence == Silence(at(9000), "bob"), "news is silenced too, as was asked for"
+
+
+def test_giving_back_ends_a_phones_silence_too() -> None:
+    story = silencing()
+    story.act(people.silence(at(9000), "bob"))
+    story.acknowledge()
+    story.act(people.unacknowledge("alice"))
+    assert story.incident.silence is None
 
 
 def test_a_note_is_kept_and_changes_nothing() -> None:

@@ -39,10 +39,12 @@ PURE = frozenset(
         "payloads",
         "people",
         "policy",
+        "presence",
         "pushes",
         "routetree",
         "routing",
         "schedules",
+        "silences",
         "templates",
         "texts",
         "timeintervals",
@@ -50,7 +52,9 @@ PURE = frozenset(
         "zones",
     }
 )
-EDGES = frozenset({"apns", "clock", "config", "look", "outgoing", "store", "telemetry", "web"})
+EDGES = frozenset(
+    {"alertmanager", "apns", "clock", "config", "look", "outgoing", "store", "telemetry", "web"}
+)
 LOOPS = frozenset(
     {
         "api",
@@ -58,9 +62,11 @@ LOOPS = frozenset(
         "escalator",
         "feeds",
         "heartbeat",
+        "reconciler",
         "sender",
         "senders",
         "settlement",
+        "silencer",
         "unanswered",
         "watcher",
     }
@@ -68,7 +74,7 @@ LOOPS = frozenset(
 TOP = frozenset(
     {"children", "cli", "client", "demo", "keys", "listings", "manage", "onduty", "rig", "standin", "trials"}
 )
-FLOORS = (PURE, EDGES, LOOPS, frozenset({"app", "front", "keeper", "vitals", "wiring"}), TOP)
+FLOORS = (PURE, EDGES, LOOPS, frozenset({"app", "front", "keeper", "upstream", "vitals", "wiring"}), TOP)
 """From the ground up: a module imports from its own floor and from those below it."""
 
 NEIGHBOURS = {("web", "config")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -18,14 +19,16 @@ from bridge.desk import Desk, brief
 log = structlog.get_logger()
 
 DEFAULT_SOURCE: Final = "default"
+_OPENING: Final = frozenset({"triggered", "rejoined"})
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
 class Webhook:
-    """Takes Alertmanager's message, version 4."""
+    """Takes Alertmanager's message, version 4. `news` is told the source of one that opens an alert."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, news: Callable[[str], None]) -> None:
         self._desk = desk
+        self._news = news
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes of the two forms; whatever is below /webhook/ was meant for us."""
@@ -68,6 +71,8 @@ class Webhook:
             log.error("webhook refused", source=source, code=400, error=str(error))  # noqa: TRY400
             return problem(400, str(error))
         changes = await self._desk.receive(notification)
+        if any(event.kind in _OPENING for change in changes for event in change.events):
+            self._news(source)
         self._count(notification)
         done = brief(changes)
         log.info(

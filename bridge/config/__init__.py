@@ -4,6 +4,8 @@ from bridge.config.loading import load
 from bridge.config.problems import ConfigError, Problem
 from bridge.config.report import check_config
 from bridge.config.settings import (
+    DEFAULT,
+    AlertmanagerSettings,
     ApnsSettings,
     DeviceSettings,
     Feed,
@@ -15,6 +17,8 @@ from bridge.config.settings import (
 from bridge.config.values import Secret
 
 __all__ = [
+    "DEFAULT",
+    "AlertmanagerSettings",
     "ApnsSettings",
     "ConfigError",
     "DeviceSettings",

@@ -13,6 +13,8 @@ from bridge import calendars, policy
 from bridge.config import model
 from bridge.config.fields import TextFile
 from bridge.config.settings import (
+    DEFAULT,
+    AlertmanagerSettings,
     ApnsSettings,
     DeviceSettings,
     Feed,
@@ -44,6 +46,7 @@ def settings(path: Path, file: model.Model) -> Settings:
         quiet_gap=file.quiet_gap,
         max_body_size=file.max_body_size,
         sources={s.name: Source(s.name, s.credentials or s.credentials_file) for s in file.sources},
+        alertmanagers=_alertmanagers(file),
         people=tuple(person.name for person in file.people),
         devices={device.name: _device(device) for device in file.devices},
         groups={g.name: DeviceGroup(g.name, g.owners, g.devices, g.schedules) for g in file.device_groups},
@@ -91,6 +94,30 @@ def _apns(part: model.ApnsPart) -> ApnsSettings:
 def _storage(part: model.StoragePart) -> StorageSettings:
     password = part.url.password or part.password or part.password_file
     return StorageSettings(part.url.url, part.retention, password)
+
+
+def _alertmanagers(file: model.Model) -> dict[str, AlertmanagerSettings]:
+    found = {DEFAULT: file.alertmanager} | {source.name: source.alertmanager for source in file.sources}
+    return {name: _alertmanager(part) for name, part in found.items() if part is not None}
+
+
+def _alertmanager(part: model.AlertmanagerPart) -> AlertmanagerSettings:
+    tls, basic, bearer = part.tls_config, part.basic_auth, part.authorization
+    return AlertmanagerSettings(
+        urls=part.url,
+        user=basic.username if basic else None,
+        password=(basic.password or basic.password_file) if basic else None,
+        scheme=bearer.type if bearer else "Bearer",
+        credentials=(bearer.credentials or bearer.credentials_file) if bearer else None,
+        ca_file=_path(tls.ca_file),
+        cert_file=_path(tls.cert_file),
+        key_file=_path(tls.key_file),
+        contents=_contents(tls.ca_file, tls.cert_file, tls.key_file),
+        server_name=tls.server_name,
+        insecure=tls.insecure_skip_verify,
+        reconcile_every=part.reconcile_every,
+        reconcile_grace=part.reconcile_grace,
+    )
 
 
 def _interval(part: model.SpansPart) -> TimeInterval:
@@ -173,6 +200,7 @@ def _receiver(part: model.ReceiverPart) -> policy.Receiver:
         repeat=part.repeat,
         receipt_timeout=part.receipt_timeout,
         ack_timeout=part.ack_timeout,
+        ack_creates_silence=part.ack_creates_silence,
         otherwise=part.otherwise,
     )
 

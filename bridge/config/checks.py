@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from bridge.config import beats, rota
+from bridge.config import beats, rota, upstream
 from bridge.config.problems import Path, quote, suggest
 from bridge.config.tree import Tree
 
@@ -66,6 +66,7 @@ def check(tree: Tree) -> None:
         checks.groups,
         partial(rota.check, tree),
         partial(beats.check, tree),
+        partial(upstream.check, tree),
         checks.receivers,
         checks.webhook_names,
         checks.intervals,
@@ -82,6 +83,7 @@ def warnings(tree: Tree) -> None:
     checks.unused_groups()
     rota.warnings(tree)
     beats.warnings(tree)
+    upstream.warnings(tree)
     checks.unused_devices()
     checks.always()
     checks.named_twice()

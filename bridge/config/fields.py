@@ -12,7 +12,7 @@ from jinja2 import TemplateSyntaxError
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
 from bridge import templates, timeintervals
-from bridge.config import crypto, storage, values
+from bridge.config import crypto, storage, urls, values
 from bridge.config.problems import quote, suggest
 from bridge.config.storage import Ledger
 from bridge.config.values import Secret
@@ -98,11 +98,16 @@ def _once(token: Secret, info: ValidationInfo[Context]) -> Secret:
     return token
 
 
-def _pair(file: TextFile, info: ValidationInfo[Context]) -> TextFile:
-    if "certificate_key_file" in info.data:  # not there when it is bad itself
-        key = info.data["certificate_key_file"] or file
-        crypto.client_pair(file.text, key.text)
-    return file
+def _pair(key_name: str) -> AfterValidator:
+    """Check a client certificate with its key, which stands under another name or in the same file."""
+
+    def check(file: TextFile, info: ValidationInfo[Context]) -> TextFile:
+        if key_name in info.data:  # not there when it is bad itself
+            key = info.data[key_name] or file
+            crypto.client_pair(file.text, key.text)
+        return file
+
+    return AfterValidator(check)
 
 
 def _storage(value: object, info: ValidationInfo[Context]) -> Ledger:
@@ -183,6 +188,14 @@ def _template(text: str) -> str:
     return text
 
 
+def _not_empty(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if not urls:
+        raise ValueError("is empty")
+    return urls
+
+
+_some: Final = AfterValidator(_not_empty)
+
 # -- names, texts, numbers --
 Name = Annotated[str, _read(values.name)]
 Word = Annotated[str, _read(values.word)]
@@ -202,8 +215,8 @@ BundleId = Annotated[str, _read(values.bundle_id)]
 Environment = Annotated[str, _choice("production", "sandbox")]
 PushKind = Annotated[str, _choice("voip", "alert")]
 Level = Annotated[str, _choice("critical", "time-sensitive", "active", "passive")]
-GatewayUrl = Annotated[str, _read(values.gateway_url)]
-CertificateFile = Annotated[TextFile, _text_file(crypto.certificates), AfterValidator(_pair)]
+GatewayUrl = Annotated[str, _read(urls.gateway_url)]
+CertificateFile = Annotated[TextFile, _text_file(crypto.certificates), _pair("certificate_key_file")]
 CertificateKeyFile = Annotated[TextFile, _text_file(str)]
 CaFile = Annotated[TextFile, _text_file(crypto.authorities)]
 StorageUrl = Annotated[Ledger, PlainValidator(_storage)]
@@ -212,19 +225,29 @@ StorageUrlFile = Annotated[Ledger, PlainValidator(_storage_file)]
 # -- secrets, each with its twin --
 ApnsKey = Annotated[Secret, _secret(crypto.apns_key)]
 ApnsKeyFile = Annotated[Secret, _secret_file(crypto.apns_key)]
-ProxyUrl = Annotated[Secret, _secret(values.proxy_url)]
-ProxyUrlFile = Annotated[Secret, _secret_file(values.proxy_url)]
+ProxyUrl = Annotated[Secret, _secret(urls.proxy_url)]
+ProxyUrlFile = Annotated[Secret, _secret_file(urls.proxy_url)]
 Password = Annotated[Secret, _secret(str)]
 PasswordFile = Annotated[Secret, _secret_file(str)]
 Credentials = Annotated[Secret, _secret(values.credentials)]
 CredentialsFile = Annotated[Secret, _secret_file(values.credentials)]
 PushToken = Annotated[Secret, _secret(values.push_token), AfterValidator(_once)]
 PushTokenFile = Annotated[Secret, _secret_file(values.push_token), AfterValidator(_once)]
-WebhookUrl = Annotated[Secret, _secret(values.web_url)]
-WebhookUrlFile = Annotated[Secret, _secret_file(values.web_url)]
+WebhookUrl = Annotated[Secret, _secret(urls.web_url)]
+WebhookUrlFile = Annotated[Secret, _secret_file(urls.web_url)]
 
-IcalUrl = Annotated[Secret, _secret(values.web_url)]
-IcalUrlFile = Annotated[Secret, _secret_file(values.web_url)]
+# -- Alertmanager --
+AlertmanagerUrls = Annotated[
+    tuple[Annotated[str, _read(urls.alertmanager_url)], ...], BeforeValidator(_one_or_list), _some
+]
+ReconcileEvery = Annotated[timedelta, _read(values.reconcile_every)]
+Scheme = Annotated[str, _read(urls.scheme)]
+ServerName = Annotated[str, _read(urls.server_name)]
+CertFile = Annotated[TextFile, _text_file(crypto.certificates), _pair("key_file")]
+KeyFile = CertificateKeyFile
+
+IcalUrl = Annotated[Secret, _secret(urls.web_url)]
+IcalUrlFile = Annotated[Secret, _secret_file(urls.web_url)]
 
 # -- schedules --
 CalendarNames = Annotated[tuple[Name, ...], BeforeValidator(_one_or_list)]

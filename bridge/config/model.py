@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bridge.config import values
 from bridge.config.fields import (
+    AlertmanagerUrls,
     ApnsKey,
     ApnsKeyFile,
     Bool,
     BundleId,
     CaFile,
     CalendarNames,
+    CertFile,
     CertificateFile,
     CertificateKeyFile,
     Credentials,
@@ -32,6 +34,7 @@ from bridge.config.fields import (
     IcalFile,
     IcalUrl,
     IcalUrlFile,
+    KeyFile,
     Level,
     Location,
     Matchers,
@@ -48,8 +51,11 @@ from bridge.config.fields import (
     PushKind,
     PushToken,
     PushTokenFile,
+    ReconcileEvery,
     Refresh,
     Repeat,
+    Scheme,
+    ServerName,
     Size,
     SourceName,
     StorageUrl,
@@ -112,10 +118,40 @@ class StoragePart(Part):
         return self
 
 
+class BasicAuthPart(Part):
+    username: Text
+    password: Password | None = None
+    password_file: PasswordFile | None = None
+
+
+class AuthorizationPart(Part):
+    type: Scheme = "Bearer"
+    credentials: Credentials | None = None
+    credentials_file: CredentialsFile | None = None
+
+
+class TlsPart(Part):
+    ca_file: CaFile | None = None
+    key_file: KeyFile | None = None
+    cert_file: CertFile | None = None
+    server_name: ServerName | None = None
+    insecure_skip_verify: Bool = False
+
+
+class AlertmanagerPart(Part):
+    url: AlertmanagerUrls
+    basic_auth: BasicAuthPart | None = None
+    authorization: AuthorizationPart | None = None
+    tls_config: TlsPart = TlsPart()
+    reconcile_every: ReconcileEvery = timedelta(minutes=1)
+    reconcile_grace: Duration = timedelta(minutes=5)
+
+
 class SourcePart(Part):
     name: SourceName
     credentials: Credentials | None = None
     credentials_file: CredentialsFile | None = None
+    alertmanager: AlertmanagerPart | None = None
 
 
 class PersonPart(Part):
@@ -212,6 +248,7 @@ class ReceiverPart(Part):
     repeat: Repeat = 0
     receipt_timeout: PositiveDuration = timedelta(seconds=10)
     ack_timeout: PositiveDuration | None = None
+    ack_creates_silence: PositiveDuration | None = None
     otherwise: tuple[Name, ...] = ()
     escalation: tuple[StepPart, ...] = ()
 
@@ -284,6 +321,7 @@ class Model(Part):
     refire_quiet: Duration = timedelta(minutes=5)
     quiet_gap: Duration = timedelta(seconds=30)
     max_body_size: Size = 16 << 20
+    alertmanager: AlertmanagerPart | None = None
     sources: tuple[SourcePart, ...] = ()
     people: tuple[PersonPart, ...] = ()
     devices: tuple[DevicePart, ...] = ()

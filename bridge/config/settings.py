@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from bridge import drills, oncall, policy, routing, timeintervals
-from bridge.alerts import DRILL_SOURCE
+from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE
 from bridge.config.problems import Problem
 from bridge.config.values import Secret
 from bridge.incidents import Slot
@@ -62,6 +63,34 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertmanagerSettings:
+    """How to speak to an Alertmanager: `urls` are the addresses of one, or of a cluster, with their path.
+
+    `user` and `password` go as Basic authentication, or `credentials` after the word `scheme`. Paths,
+    `contents` as in ApnsSettings. `server_name`: whom its certificate is made out to, None = the URL's host.
+    It is asked for its alerts `reconcile_every` so often; what it misses for `reconcile_grace` has ended.
+    """
+
+    urls: tuple[str, ...]
+    user: str | None = None
+    password: Secret | None = None
+    scheme: str = "Bearer"
+    credentials: Secret | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    contents: str = ""
+    server_name: str | None = None
+    insecure: bool = False
+    reconcile_every: timedelta = timedelta(minutes=1)
+    reconcile_grace: timedelta = timedelta(minutes=5)
+
+
+DEFAULT: Final = "default"
+"""What the Alertmanager is called that serves every source without one of its own; no source can be."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceSettings:
     """A phone known beforehand. Tokens are lowercase hex; `topic`, `environment` None: those of apns."""
 
@@ -96,7 +125,8 @@ class Settings:
 
     `max_body_size` is in bytes. `webhooks` are URLs by the names that policy.Step.webhooks holds. The
     `schedules` that `feeds` names too go by a calendar, once it has been read; `spellings` say who is
-    meant in it. `warnings` are in the file's order.
+    meant in it. `alertmanagers` are by the names of their sources, or DEFAULT. `warnings` are in the
+    file's order.
     """
 
     path: Path
@@ -118,6 +148,7 @@ class Settings:
     feeds: Mapping[str, Feed] = field(default_factory=dict)
     spellings: Mapping[str, str] = field(default_factory=dict)
     heartbeats: Mapping[str, Heartbeat] = field(default_factory=dict)
+    alertmanagers: Mapping[str, AlertmanagerSettings] = field(default_factory=dict)
     templates: Templates = Templates()
     warnings: tuple[Problem, ...] = ()
 
@@ -130,6 +161,12 @@ class Settings:
         if slot.source == DRILL_SOURCE:
             return drills.policy(slot, self.receiver)
         return self.receiver(slot.receiver)
+
+    def alertmanager_of(self, source: str) -> str | None:
+        """Name the Alertmanager that has a source's alerts, a key of `alertmanagers`; None: none is known."""
+        if source in {INTERNAL_SOURCE, DRILL_SOURCE}:
+            return None
+        return next((name for name in (source, DEFAULT) if name in self.alertmanagers), None)
 
     def receivers_of(self, owner: str, now: datetime) -> frozenset[str]:
         """Name the receivers of which some step can ring this person."""

@@ -14,7 +14,6 @@ from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
 
 from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE
 from bridge.config.problems import quote
@@ -109,6 +108,14 @@ def refresh(text: str) -> timedelta:
     if timedelta(minutes=1) <= value <= timedelta(days=1):
         return value
     raise ValueError(f"must be from 1m to 1d, not {quote(text)}")
+
+
+def reconcile_every(text: str) -> timedelta:
+    """Read how often Alertmanager is asked for its alerts."""
+    value = duration(text)
+    if timedelta(seconds=1) <= value <= timedelta(hours=1):
+        return value
+    raise ValueError(f"must be from 1s to 1h, not {quote(text)}")
 
 
 def day(text: str) -> date:
@@ -234,43 +241,6 @@ def credentials(text: str) -> str:
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("must be printable ASCII without spaces")
     return text
-
-
-def _split(text: str, schemes: tuple[str, ...], form: str) -> SplitResult:
-    """Take a URL apart; its text stays out of every message, since it may hold a password."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError(f"is not a URL; write {form}") from None
-    if parts.scheme not in schemes or not parts.hostname or port == 0:
-        raise ValueError(f"must be {form}")
-    if not re.fullmatch(r"[!-~]+", text):
-        raise ValueError("a URL must be printable ASCII without spaces")
-    return parts
-
-
-def web_url(text: str) -> str:
-    """Check the URL of a webhook."""
-    _split(text, ("http", "https"), "https://host/path or http://host/path")
-    return text
-
-
-def gateway_url(text: str) -> str:
-    """Check where APNs is spoken to: https, a host and a port, nothing more."""
-    parts = _split(text, ("https",), "https://host[:port]")
-    if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError("must be https://host[:port] alone; the path is always APNs's own, /3/device/…")
-    return text.rstrip("/")
-
-
-def proxy_url(text: str) -> str:
-    """Check an HTTP proxy that APNs is reached through (CONNECT): http://[user:password@]host:port."""
-    form = "http://[user:password@]host:port"
-    parts = _split(text, ("http",), form)
-    if parts.port is None or parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError(f"must be {form}")
-    return text.rstrip("/")
 
 
 def in_folder(text: str, folder: Path) -> Path:

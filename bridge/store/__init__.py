@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bridge.incidents import Change, Incident, Slot
 from bridge.oncall import Roster
-from bridge.store import engine, outbox, postgres, queries
+from bridge.store import engine, outbox, postgres, queries, silences
 from bridge.store.engine import StoreError
 from bridge.store.listener import Listener
 from bridge.store.postgres import Postgres, Shared
@@ -196,7 +196,7 @@ async def open_store(
     store.start()
     stack.push_async_callback(store.stop)
     # The lock says that no other bridge lives: what was being sent when the last one died is due now.
-    await store.write(lambda tx: outbox.release(tx.connection, tx.now))
+    await store.write(_release)
     return store
 
 
@@ -223,6 +223,11 @@ async def _open_shared(
 
 async def _nothing(_: Tx) -> None:
     pass
+
+
+async def _release(tx: Tx) -> None:
+    await outbox.release(tx.connection, tx.now)
+    await silences.release(tx.connection, tx.now)
 
 
 async def recall(store: Store, name: str) -> str | None:

@@ -15,6 +15,7 @@ from bridge.store.devices import DOUBTFUL
 from bridge.store.tables import (
     OPEN_INCIDENT,
     OPEN_PAGE,
+    OPEN_SILENCE,
     actions,
     calls,
     devices,
@@ -24,6 +25,7 @@ from bridge.store.tables import (
     overrides,
     pages,
     receipts,
+    silences,
     timeline,
 )
 from bridge.store.tx import load_incidents
@@ -99,6 +101,12 @@ async def next_wake(connection: AsyncConnection) -> datetime | None:
     """When the clock has something to decide next."""
     found: datetime | None = (await connection.execute(select(func.min(incidents.c.wake_at)))).scalar()
     return found
+
+
+async def open_incidents(connection: AsyncConnection) -> list[tuple[str, str]]:
+    """List every open incident with its source."""
+    found = await connection.execute(select(incidents.c.id, incidents.c.source).where(OPEN_INCIDENT))
+    return [(name, source) for name, source in found]
 
 
 async def list_incidents(connection: AsyncConnection, *, closed: bool, limit: int) -> list[dict[str, Any]]:
@@ -179,12 +187,14 @@ async def prune(connection: AsyncConnection, before: datetime, limit: int) -> in
     """Delete up to `limit` incidents that closed before then, with what hangs on them, and as many old calls.
 
     So it does with codes and requests of phones. Gives how many of them all it deleted.
-    What still has a page without outcome stays.
+    What still has a page without outcome, or a silence to be ended, stays.
     """
     open_page = select(pages.c.id).where((pages.c.incident_id == incidents.c.id) & OPEN_PAGE).exists()
-    closed = select(incidents.c.id).where((incidents.c.resolved_at < before) & ~open_page).limit(limit)
-    ids = list((await connection.execute(closed)).scalars())
-    for table in (episodes, pages):
+    of_it = silences.c.incident_id == incidents.c.id
+    open_silence = select(silences.c.incident_id).where(of_it & OPEN_SILENCE).exists()
+    over = (incidents.c.resolved_at < before) & ~open_page & ~open_silence
+    ids = list((await connection.execute(select(incidents.c.id).where(over).limit(limit))).scalars())
+    for table in (episodes, pages, silences):
         await connection.execute(table.delete().where(table.c.incident_id.in_(ids)))
     # SQLite numbers on from the highest id that is there, and phones ask for what came after the last one.
     newest = select(func.max(timeline.c.id)).scalar_subquery()

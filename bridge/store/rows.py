@@ -47,7 +47,9 @@ def incident_row(incident: Incident) -> dict[str, Any]:
         "acknowledged_at": incident.acknowledged_at,
         "acknowledged_by": incident.acknowledged_by,
         "acknowledged_until": incident.acknowledged_until,
+        "ack_silence_until": incident.ack_silence_until,
         "silenced_until": incident.silenced_until,
+        "silenced_by": incident.silenced_by,
         "resolved_at": incident.resolved_at,
         "resolution": incident.resolution,
         "unanswered_at": incident.unanswered_at,
@@ -79,7 +81,9 @@ def incident(row: RowMapping, alerts: Mapping[str, Episode]) -> Incident:
         acknowledged_at=row["acknowledged_at"],
         acknowledged_by=row["acknowledged_by"],
         acknowledged_until=row["acknowledged_until"],
+        ack_silence_until=row["ack_silence_until"],
         silenced_until=row["silenced_until"],
+        silenced_by=row["silenced_by"],
         resolved_at=row["resolved_at"],
         resolution=row["resolution"],
         unanswered_at=row["unanswered_at"],
@@ -106,6 +110,7 @@ def episode_row(incident_id: str, source: str, episode: Episode) -> dict[str, An
         "ended_here_at": episode.ended_here_at,
         "revision": episode.revision,
         "repairs": list(episode.repairs),
+        "seen": episode.seen,
     }
 
 
@@ -123,6 +128,7 @@ def episode(row: RowMapping) -> Episode:
         ended_here_at=row["ended_here_at"],
         revision=row["revision"],
         repairs=tuple(row["repairs"]),
+        seen=row["seen"],
     )
 
 

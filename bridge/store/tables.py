@@ -80,7 +80,9 @@ incidents = Table(
     _instant("acknowledged_at"),
     Column("acknowledged_by", Text),
     _instant("acknowledged_until"),
+    _instant("ack_silence_until"),
     _instant("silenced_until"),
+    Column("silenced_by", Text),
     _instant("resolved_at"),
     Column("resolution", Text),
     _instant("unanswered_at"),
@@ -126,6 +128,7 @@ episodes = Table(
     _instant("ended_here_at"),
     Column("revision", Integer, nullable=False),
     Column("repairs", JSON, nullable=False),
+    Column("seen", Boolean, nullable=False, server_default=false()),
 )
 Index(
     "open_episodes",
@@ -178,6 +181,31 @@ OPEN_PAGE: Final = pages.c.state != literal_column("'settled'")
 
 Index("pages_by_incident", pages.c.incident_id)
 Index("pages_by_call", pages.c.call_id)
+
+# What is wanted of Alertmanager for an incident, and how far that has come.
+silences = Table(
+    "silences",
+    metadata,
+    Column("incident_id", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    # Both None: nothing is wanted any more.
+    _instant("wanted_until"),
+    Column("wanted_by", Text),
+    # The furthest end that Alertmanager may have been told, whether it answered or not.
+    _instant("told_until"),
+    # waiting -> sending -> settled; back to waiting for another attempt, or another wish.
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    _instant("next_attempt_at", nullable=False),
+)
+Index(
+    "open_silences",
+    silences.c.next_attempt_at,
+    sqlite_where=text("state <> 'settled'"),
+    postgresql_where=text("state <> 'settled'"),
+)
+OPEN_SILENCE: Final = silences.c.state != literal_column("'settled'")
+"""As OPEN_INCIDENT."""
 
 devices = Table(
     "devices",

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.incidents import Change, Episode, Incident, Page
 from bridge.oncall import Phone, Roster
-from bridge.store import overrides, rows
+from bridge.store import overrides, rows, silences
 from bridge.store.stage import Scope, Stage
 from bridge.store.tables import OPEN_INCIDENT, devices, episodes, incidents, pages, timeline
 
@@ -85,6 +85,7 @@ class Tx:
         stage = self._stage
         await self._write_incidents(stage)
         await self._write_episodes(stage)
+        await self._write_silences(stage)
         await self._withdraw(stage)
         await self._write_pages(stage)
         if stage.events:
@@ -125,6 +126,12 @@ class Tx:
                 {**row, "_incident": row["incident_id"], "_fingerprint": row["fingerprint"]} for row in old
             ]
             await self.connection.execute(statement, keyed)
+
+    async def _write_silences(self, stage: Stage) -> None:
+        pairs = stage.changed()
+        changed = [after for before, after in pairs if (before and before.silence) != after.silence]
+        if changed:
+            await silences.wish(self.connection, changed, self.now)
 
     async def _withdraw(self, stage: Stage) -> None:
         """Settle the pages that wait; mark those that are being sent, which settle when they come back."""

@@ -23,7 +23,7 @@ from bridge.app import Bridge, Options
 from bridge.simulator import Phone, Simulator
 from bridge.simulator.agenda import wall_clock
 from bridge.simulator.membership import read_link
-from bridge.store import calls, outbox, queries
+from bridge.store import calls, outbox, queries, silences
 
 ROOT = Path(__file__).parents[2]
 PAYLOADS = ROOT / "tests/payloads"
@@ -197,6 +197,7 @@ class World:
     async def settled(self) -> None:
         """Come back when the bridge and the phones have nothing to do before time passes."""
         loops = 3 + bool(self.options.get("heartbeat_url")) + bool(self.bridge.feeds.kept)
+        loops += 2 * bool(self.bridge.settings.alertmanagers)
         async with asyncio.timeout(30):
             while True:
                 await self.clock.asleep(loops)
@@ -217,12 +218,13 @@ class World:
 
     async def _next(self, now: datetime) -> datetime:
         store = self.bridge.store
-        questions = (queries.next_wake, outbox.next_due, calls.next_unheard)
+        questions = (queries.next_wake, outbox.next_due, calls.next_unheard, silences.next_due)
         due = [await store.read(question) for question in questions]
         if any(at is not None and at <= now for at in due):
             return now + timedelta(seconds=1)  # a page waits for its phone: the sender's poll finds it
         due += [entry.due for entry in self.sim.agenda._entries[:1]]
         due += [self.bridge.watcher.looks_at]
+        due += [kept.due for kept in self.bridge.upstream.reconciler.kept.values()]
         later = [at for at in due if at is not None and at > now]
         return min(later, default=datetime.max.replace(tzinfo=now.tzinfo))
 

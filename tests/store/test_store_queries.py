@@ -38,6 +38,7 @@ from bridge.store.tables import actions as actions_table
 from bridge.store.tables import calls as call_table
 from bridge.store.tables import enrolments, episodes, incidents, metadata, pages, receipts, timeline
 from bridge.store.tables import overrides as overrides_table
+from bridge.store.tables import silences as silences_table
 
 
 async def listed(store: Store, *, closed: bool = False, limit: int = 100) -> list[dict[str, Any]]:
@@ -264,8 +265,8 @@ async def counts(look: Look) -> list[int]:
 
 
 async def test_every_table_that_grows_is_pruned() -> None:
-    pruned = {table.name for table in (*TABLES, actions_table, enrolments, overrides_table)}
-    assert pruned == {*metadata.tables} - {"meta", "devices"}
+    pruned = {table.name for table in (*TABLES, actions_table, enrolments, overrides_table, silences_table)}
+    assert pruned == {*metadata.tables} - {"meta", "devices", "heartbeats"}
 
 
 async def test_requests_and_codes_are_kept_for_as_long_as_incidents(store: Store, look: Look) -> None:

@@ -1,0 +1,165 @@
+"""The loop that asks each Alertmanager which alerts it has: what ended unheard closes its incident."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bridge import lifecycle, presence
+from bridge.alertmanager import Alertmanagers
+from bridge.clock import Clock
+from bridge.desk import Desk, brief
+from bridge.incidents import Change, Episode, Incident
+from bridge.lifecycle import Times
+from bridge.oncall import Roster
+from bridge.presence import Absence, Judgement, Key
+from bridge.store import Scope, queries
+from bridge.store.tx import load_incidents
+from bridge.telemetry import Metrics
+
+log = structlog.get_logger()
+
+_SOON: Final = timedelta(seconds=5)
+"""From news to the question whether Alertmanager has it: not at once, for a storm is many webhooks."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """What is known of one Alertmanager: when it is due, since when it does not answer, what it misses."""
+
+    due: datetime
+    silent_since: datetime | None = None
+    absent: Mapping[Key, Absence] = field(default_factory=dict)
+
+
+class Reconciler:
+    """Asks every Alertmanager that is configured. `alertmanagers` gives them by name."""
+
+    def __init__(self, desk: Desk, alertmanagers: Alertmanagers, clock: Clock, metrics: Metrics) -> None:
+        self._desk = desk
+        self._alertmanagers = alertmanagers
+        self._clock = clock
+        self._metrics = metrics
+        self._wake = asyncio.Event()
+        self.kept: dict[str, Kept] = {}
+
+    def wake(self) -> None:
+        """Take note of other settings, and ask at once."""
+        self.kept = {name: kept for name, kept in self.kept.items() if name in self._alertmanagers()}
+        for kept in self.kept.values():
+            kept.due = self._clock.now()
+        self._wake.set()
+
+    def news(self, source: str) -> None:
+        """Ask soon: an alert must have been seen before its end can be noticed, and it may be a short one."""
+        kept = self.kept.get(self._desk.settings.alertmanager_of(source) or "")
+        if kept is not None:
+            kept.due = min(kept.due, self._clock.now() + _SOON)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Go on until cancelled. An error is logged and tried again: this loop does not die."""
+        while True:
+            self._wake.clear()
+            now = self._clock.now()
+            for name in self._alertmanagers():
+                self.kept.setdefault(name, Kept(now))
+            due = [name for name, kept in self.kept.items() if kept.due <= now]
+            await asyncio.gather(*map(self._look, due))
+            if self.kept:
+                await self._clock.wait(self._wake, min(kept.due for kept in self.kept.values()))
+            else:
+                await self._wake.wait()
+
+    def observe(self) -> None:
+        """Bring the gauge up to date."""
+        gauge, now = self._metrics.alertmanager_unreachable, self._clock.now()
+        gauge.clear()
+        for name, kept in self.kept.items():
+            since = kept.silent_since
+            gauge.labels(name).set(0 if since is None else max((now - since).total_seconds(), 0))
+
+    async def _look(self, name: str) -> None:
+        """Ask one Alertmanager, and do what follows. Raises nothing."""
+        kept, one = self.kept[name], self._alertmanagers().get(name)
+        now, settings = self._clock.now(), self._desk.settings
+        wanted = settings.alertmanagers.get(name)
+        if one is None or wanted is None:
+            return
+        kept.due = now + wanted.reconcile_every
+        try:
+            open_ones = await self._open_incidents(name)
+            answer, problem = await one.answer(alerts=bool(open_ones))
+            self._note(name, kept, problem, now)
+            if answer is None:
+                return
+            found = presence.judge(
+                open_ones, answer, kept.absent, wanted.reconcile_grace, settings.alert_ttl, now
+            )
+            kept.absent = found.absent
+            await self._apply(name, found)
+        except Exception:
+            log.exception("incidents cannot be compared with Alertmanager", alertmanager=name)
+
+    def _note(self, name: str, kept: Kept, problem: str | None, now: datetime) -> None:
+        """Say once that it cannot be asked, and once that it can again."""
+        if problem is not None and kept.silent_since is None:
+            kept.silent_since = now
+            log.warning("Alertmanager cannot be asked for its alerts", alertmanager=name, problem=problem)
+        elif problem is None and kept.silent_since is not None:
+            seconds = round((now - kept.silent_since).total_seconds())
+            kept.silent_since = None
+            log.info("Alertmanager answers again", alertmanager=name, after_seconds=seconds)
+
+    async def _open_incidents(self, name: str) -> Sequence[Incident]:
+        settings = self._desk.settings
+
+        async def query(connection: AsyncConnection) -> Sequence[Incident]:
+            found = await queries.open_incidents(connection)
+            ids = [one for one, source in found if settings.alertmanager_of(source) == name]
+            return await load_incidents(connection, ids)
+
+        return await self._desk.store.read(query)
+
+    async def _apply(self, name: str, found: Judgement) -> None:
+        changes = await asyncio.gather(
+            *(
+                self._decide(
+                    incident_id, found.confirmed.get(incident_id, ()), found.gone.get(incident_id, ())
+                )
+                for incident_id in {**found.confirmed, **found.gone}
+            )
+        )
+        ended = [change for change in changes if change is not None and change.events]
+        if ended:
+            log.info("alerts that Alertmanager has no more", alertmanager=name, **brief(ended))
+        self._metrics.alerts_gone.labels(name).inc(sum(map(len, found.gone.values())))
+
+    async def _decide(
+        self, incident_id: str, confirmed: Sequence[str], gone: Sequence[Episode]
+    ) -> Change | None:
+        settings = self._desk.settings
+        times = Times(settings.alert_ttl, settings.refire_quiet)
+
+        def decide(incidents: tuple[Incident, ...], roster: Roster, now: datetime) -> Sequence[Change]:
+            on_call = settings.on_call(roster)
+            return [
+                lifecycle.lose(
+                    lifecycle.confirm(Change(incident), confirmed, times, now),
+                    gone,
+                    settings.policy_of(incident.slot),
+                    on_call,
+                    now,
+                )
+                for incident in incidents
+                if incident.open
+            ]
+
+        changes = await self._desk.store.update(Scope(ids=(incident_id,)), decide)
+        return next(iter(changes), None)
