@@ -142,7 +142,7 @@ class World:
         """The ledger's file, for a test that is about SQLite; on another ledger it is skipped."""
         if not self.ledger.startswith("sqlite"):
             pytest.skip("it is about SQLite's file")
-        return self.folder / "bridge.db"
+        return Path(self.ledger.removeprefix("sqlite:///"))
 
     def write(self) -> None:
         self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False))
