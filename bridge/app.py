@@ -28,6 +28,8 @@ from bridge.api.tests import Tests
 from bridge.api.webhook import Webhook
 from bridge.clock import Clock
 from bridge.config import ConfigError, Problem, Settings, load
+from bridge.console import Console
+from bridge.console.sight import Sight
 from bridge.desk import Desk
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
@@ -184,8 +186,13 @@ class Bridge:
         on_call = OnCallApi(self.desk, self.feeds)
         webhook = Webhook(self.desk, self.upstream.reconciler.news)
         heartbeats, tests = Heartbeats(self.desk), Tests(self.desk)
+        console = Console(
+            Sight(self.desk, self.feeds, self.vitals.unready, self.vitals.apple), self.metrics, front.prefix
+        )
+        self.store.on_change.append(console.live.wake)
         rooms = (webhook, operations, Management(self.desk), devices, on_call, heartbeats, tests)
-        app = front.application(rooms)
+        app = front.application((*rooms, console))
+        app.on_shutdown.append(console.live.close)
         self.bound.web += await serve(stack, app, self.options.web_listen, self.web_config.ssl_context())
 
     async def _phone_listener(self, stack: AsyncExitStack, key: bytes) -> AsyncExitStack:

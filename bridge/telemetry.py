@@ -93,6 +93,7 @@ class Metrics:
         self.receipts = self._counter("receipts", "Receipts from phones.", "receipt")
         self.enrolments = self._counter("enrolments", "Codes that phones tried, by outcome.", "outcome")
         self.streams = self._gauge("event_streams", "Open event streams of phones.")
+        self.viewers = self._gauge("console_streams", "Open pages of the console that are kept up to date.")
         self.troubled = self._gauge(
             "device_trouble", "1 for each device with a token set aside.", "device", "reason"
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from bridge.apns import Transport
 from bridge.clock import Clock
+from bridge.console.sight import Apple
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
 from bridge.sender import Sender
@@ -65,6 +66,11 @@ class Vitals:
         elif not self._transport().usable:
             reasons.append(f"APNs cannot be used: {self._transport().last_error or 'no connection'}")
         return reasons
+
+    def apple(self) -> Apple:
+        """Say how the way to Apple is."""
+        transport = self._transport()
+        return Apple(transport.usable, self._sender.misconfigured, transport.last_error)
 
     async def observe(self) -> None:
         """Bring the gauges up to date."""
