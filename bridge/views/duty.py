@@ -80,12 +80,13 @@ class Bar:
 
 def bars(schedule: Schedule, now: datetime) -> tuple[Bar, ...]:
     """Draw the shifts of the coming days."""
-    people = sorted(schedule.people(now))
+    shifts = tuple(schedule.shifts(now, now + WEEKS))
+    people = sorted({person for shift in shifts for person in shift.people})
     found = []
-    for shift in schedule.shifts(now, now + WEEKS):
+    for shift in shifts:
         x, end = (100 * ((at - now) / WEEKS) for at in (shift.start, shift.end))
         who = ", ".join(shift.people) or "nobody"
-        hue = people.index(shift.people[0]) % _HUES + 1 if shift.people and shift.people[0] in people else 0
+        hue = people.index(shift.people[0]) % _HUES + 1 if shift.people else 0
         text = f"{who}, {local(shift.start, schedule.zone)} to {local(shift.end, schedule.zone)}"
         found.append(Bar(who, text, round(x, 3), round(max(end - x, 0.2), 3), hue))
     return tuple(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
@@ -61,10 +61,11 @@ def upcoming(incident: Incident, policy: Receiver, on_call: OnCall, now: datetim
         return Next("rings nobody", incident.resolution or "it is over")
     if incident.state is State.ACKNOWLEDGED:
         return _acknowledged(incident, policy, on_call, now)
-    if incident.due_at is None:
+    at = incident.due_at
+    if at is None:
         return Next("rings nobody any more", "the policy has ended and nobody answered")
-    found = _silenced(incident, policy, on_call) or _ring(incident, policy, on_call)
-    return replace(found, at=when(incident.due_at, now))
+    found = _silenced(incident, policy, on_call, at) or _ring(incident, policy, on_call, at)
+    return replace(found, at=when(at, now))
 
 
 def _acknowledged(incident: Incident, policy: Receiver, on_call: OnCall, now: datetime) -> Next:
@@ -75,49 +76,41 @@ def _acknowledged(incident: Incident, policy: Receiver, on_call: OnCall, now: da
     return Next(f"rings {whom} again", f"{who}'s acknowledgement times out then", when(until, now))
 
 
-def _silenced(incident: Incident, policy: Receiver, on_call: OnCall) -> Next | None:
-    if (
-        incident.due_at is None
-        or incident.silenced_until is None
-        or incident.silenced_until < incident.due_at
-    ):
+def _silenced(incident: Incident, policy: Receiver, on_call: OnCall, at: datetime) -> Next | None:
+    if incident.silenced_until is None or incident.silenced_until < at:
         return None
-    whom = _whom(policy.steps[0], policy, on_call, incident.due_at)
-    return Next(f"rings {whom}", "silenced until then")
+    return Next(f"rings {_whom(policy.steps[0], policy, on_call, at)}", "silenced until then")
 
 
-def _ring(incident: Incident, policy: Receiver, on_call: OnCall) -> Next:
-    at = incident.due_at
+def _ring(incident: Incident, policy: Receiver, on_call: OnCall, at: datetime) -> Next:
     number = min(incident.step, len(policy.steps))
     step = policy.steps[number - 1]
-    if at is None or (incident.step_ends_at is not None and incident.step_ends_at <= at):
-        return _next_step(incident, policy, on_call)
+    if incident.step_ends_at is not None and incident.step_ends_at <= at:
+        return _next_step(incident, policy, on_call, at)
     whom = _whom(step, policy, on_call, at, incident.out)
     if incident.ring:
         times = max(step.ring.times, incident.ring + 1)
         return Next(f"rings {whom} again", f"step {number}, ring {incident.ring + 1} of {times}")
-    if incident.round > 1 and number == 1:
-        return Next(f"rings {whom}", f"round {incident.round}: nobody was reached or answered before")
-    why = "it begins" if number > 1 else "muted until then, or about to ring"
-    return Next(f"rings {whom}", f"step {number}: {why}")
+    if number > 1:
+        return Next(f"rings {whom}", f"step {number} begins")
+    if incident.round > 1:
+        return Next(f"rings {whom}", f"round {incident.round}: nobody answered before")
+    return Next(f"rings {whom}", "muted until then")
 
 
-def _next_step(incident: Incident, policy: Receiver, on_call: OnCall) -> Next:
-    at = incident.due_at or incident.opened_at
+def _next_step(incident: Incident, policy: Receiver, on_call: OnCall, at: datetime) -> Next:
     if incident.step < len(policy.steps):
         whom = _whom(policy.steps[incident.step], policy, on_call, at)
         return Next(f"rings {whom}", f"step {incident.step + 1}: nobody answered step {incident.step}")
     if incident.round <= policy.repeat or not incident.reached:
         whom = _whom(policy.steps[0], policy, on_call, at)
-        why = "the policy is repeated" if incident.reached else "nobody was reached: the policy is repeated"
-        return Next(f"rings {whom}", f"step 1, round {incident.round + 1}: {why}")
-    return Next("gives up", "the last step ends: it counts as unanswered then, and raises an alarm")
+        why = "the policy is repeated" if incident.reached else "nobody was reached"
+        return Next(f"rings {whom}", f"round {incident.round + 1}: {why}")
+    return Next("gives up", "it is unanswered then, and an alarm of its own rings")
 
 
-def _whom(step: Step, policy: Receiver, on_call: OnCall, at: datetime, out: Iterable[str] = ()) -> str:
-    out = set(out)
+def _whom(step: Step, policy: Receiver, on_call: OnCall, at: datetime, out: Collection[str] = ()) -> str:
     phones = on_call(step.device_groups, at, policy.otherwise)
-    owners = dict.fromkeys(
-        phone.owner for phone in phones if phone.usable(step.push) and phone.name not in out
-    )
+    usable = (phone for phone in phones if phone.usable(step.push) and phone.name not in out)
+    owners = dict.fromkeys(phone.owner for phone in usable)
     return ", ".join([*owners, *step.webhooks]) or "nobody"
