@@ -12,7 +12,11 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from bridge.texts import one_line
+
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15)
+_LONGEST: Final = 1000
+"""Bytes of what the bridge says was wrong."""
 # Which command lists what is below a path.
 _LISTS: Final = {
     "/api/v1/incidents/": "incidents list",
@@ -72,13 +76,15 @@ class Client:
         try:
             async with (
                 aiohttp.ClientSession(headers=self._headers, timeout=_TIMEOUT) as session,
-                session.request(method, url, ssl=self._ssl) as response,
+                session.request(method, url, ssl=self._ssl, allow_redirects=False) as response,
             ):
                 body = await response.read()
         except TimeoutError:
             raise ClientError(f"{self._base} did not answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ClientError(f"cannot reach the bridge at {self._base}: {error}") from None
+        if 300 <= response.status < 400:
+            raise ClientError(f"{self._base} answered {response.status}: give the address that it leads to")
         if response.status >= 400:
             raise ClientError(
                 f"{self._base} answered {response.status}: {_said(body, _hint(response.status, path))}"
@@ -120,7 +126,8 @@ def _said(body: bytes, hint: str) -> str:
         error, hint = said["error"], hint or said.get("hint", "")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         error = body[:200].decode(errors="replace")
-    return f"{error} ({hint})" if hint else error
+    # Whatever answers there may not be a bridge: none of it moves the terminal's cursor.
+    return one_line(f"{error} ({hint})" if hint else str(error), _LONGEST)
 
 
 def _read(file: Path) -> str:

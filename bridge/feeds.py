@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -33,9 +33,10 @@ from bridge.telemetry import Metrics
 
 log = structlog.get_logger()
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
+_TIMEOUT: Final = 20.0
 _REDIRECTS: Final = 5
 _UNCHANGED: Final = 304
+_MOVED: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class FeedError(Exception):
@@ -250,10 +251,8 @@ async def _fetch(
     session: aiohttp.ClientSession, url: str, known: Validators
 ) -> tuple[Validators, str] | None:
     """GET a calendar, at most 1 MiB within 20 s, as `get`."""
-    headers = {"Accept": "text/calendar", **known.headers()}
-    options: dict[str, Any] = {"headers": headers, "timeout": _TIMEOUT, "max_redirects": _REDIRECTS}
     try:
-        async with session.get(URL(url, encoded=True), **options) as response:
+        async with asyncio.timeout(_TIMEOUT), _following(session, URL(url, encoded=True), known) as response:
             if response.status == _UNCHANGED and known.headers():
                 return None
             if response.status != 200:
@@ -268,6 +267,24 @@ async def _fetch(
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # Not the error's text: it can hold the URL, and the URL can hold a secret.
         raise FeedError(f"the server cannot be reached: {type(error).__name__}") from None
+
+
+@asynccontextmanager
+async def _following(
+    session: aiohttp.ClientSession, url: URL, known: Validators
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Follow a few redirects on the same host: no server that we ask chooses whom else we ask."""
+    headers = {"Accept": "text/calendar", **known.headers()}
+    for _ in range(_REDIRECTS):
+        async with session.get(url, headers=headers, allow_redirects=False) as response:
+            if response.status not in _MOVED:
+                yield response
+                return
+            to = url.join(URL(response.headers.get("Location", ""), encoded=True))
+        if to.host != url.host or to.port not in {url.port, 443} or to.scheme not in {url.scheme, "https"}:
+            raise FeedError("the server leads to another one, which is not followed: give that one's URL")
+        url = to
+    raise FeedError("the server leads on and on")
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

@@ -65,7 +65,7 @@ class SignOfLife:
     async def _ping(self) -> str:
         """Give what went wrong, "" if nothing. The URL stays out of it: whoever has it can be the bridge."""
         try:
-            async with self._session.get(self._url, timeout=_TIMEOUT) as response:
+            async with self._session.get(self._url, timeout=_TIMEOUT, allow_redirects=False) as response:
                 if not 200 <= response.status < 300:
                     return f"HTTP {response.status}"
                 refused = (await response.content.read(64)).startswith(_REFUSED)

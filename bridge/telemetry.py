@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
+import re
 import sys
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal, TextIO, TypeAlias
 
 import orjson
 import structlog
@@ -29,10 +33,9 @@ def configure_logs(level: str, form: LogFormat) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if console:
-        # Plain: the tracebacks of rich show the values of variables, and one of them can be a token.
-        plain = structlog.dev.plain_traceback
         render: list[structlog.typing.Processor] = [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+            _visible_fields,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_traceback),
         ]
     else:
         render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
@@ -61,7 +64,36 @@ def _without_what_was_sent(record: logging.LogRecord) -> bool:
 
 
 def _json(value: Any, **_: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
+    try:
+        text = orjson.dumps(value, default=str).decode()
+    except TypeError:  # half a surrogate pair, from a path that is not UTF-8
+        return json.dumps(value, default=str)
+    # orjson leaves these as they are, and a terminal that shows the log would obey them.
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_UNSEEN: Final = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+
+
+def _visible(text: str) -> str:
+    """Escape what a terminal would obey instead of showing it, as a label may hold it; lines stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def _visible_fields(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = _visible(value).replace("\n", "\\n") if name == "event" else _visible(value)
+    return event
+
+
+def _traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Write a plain one: those of rich show the values of variables, and one of them can be a token."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    out.write(_visible(text.getvalue()))
 
 
 class Metrics:

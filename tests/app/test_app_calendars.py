@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from appworld import World
@@ -155,7 +154,7 @@ async def test_a_server_that_is_away_or_silent_is_called_stale_too(
     by_url: World, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await started(by_url)
-    monkeypatch.setattr(feeds, "_TIMEOUT", aiohttp.ClientTimeout(total=0.05))
+    monkeypatch.setattr(feeds, "_TIMEOUT", 0.05)
     server.gate.clear()
     with capture_logs() as logs:
         await by_url.pass_(QUARTER)
