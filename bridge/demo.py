@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
-import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,19 +16,17 @@ from typing import Any, Final
 import click
 
 from bridge.children import Child, ChildError
-from bridge.client import ClientError
+from bridge.client import Client, ClientError
 from bridge.config import ConfigError
+from bridge.hints import Alarm, what_next
 from bridge.keys import Keys
-from bridge.rig import PROGRAM, Rig, open_rig, programs
+from bridge.rig import Rig, open_rig, programs
 from bridge.simulator import Phone
 from bridge.simulator.feeds import Event
 from bridge.telemetry import configure_logs
 
 _ALERT: Final = ("alertname=DiskFull", "severity=critical", "team=db", "instance=db-1")
 _SUMMARY: Final = "--annotation=summary=Disk full on db-1"
-_ANOTHER: Final = ("alertname=NodeDown", "severity=page", "instance=web-7")
-
-_UNREGISTERED: Final = '{"behaviour": "unregistered"}'
 
 _ALERTMANAGER: Final = """\
 route:
@@ -45,6 +41,8 @@ receivers:
         send_resolved: true
 """
 
+
+_LOOK_AGAIN: Final = 0.2  # seconds
 
 _GONE: Final = "\nStopped; nothing is left running."
 
@@ -133,31 +131,44 @@ async def _play(rig: Rig) -> None:
     await rig.start_bridge()
     alertmanager = await rig.start_alertmanager(_ALERTMANAGER.format(url=rig.webhook_url))
     await rig.ready()
+    rig.simulator.alarm = Alarm(rig, alertmanager).fire
+    rig.simulator.console_url = await _console(rig)
     _who_is_who(rig, alertmanager)
     story, keys = Story(), Keys()
     await _enrol(rig, story)
     incident = await _fire(rig, alertmanager, story)
     phones = await _rung(rig, story, incident)
     async with _narrated(rig, story):
-        await _answer(story, keys, phones)
+        await _answer(rig, story, keys, phones, incident)
         await _end(rig, alertmanager, story, incident)
         await _show_record(rig, incident)
         if keys.there:
-            _what_next(rig, alertmanager)
+            what_next(rig, alertmanager)
             await _answer_at_enter(rig, story, keys)
+
+
+async def _console(rig: Rig) -> str:
+    """Give the console's address, "" where this bridge has none."""
+    with suppress(ClientError):
+        await Client(rig.bridge_url, None).text("GET", "/")
+        return f"{rig.bridge_url}/"
+    return ""
 
 
 def _who_is_who(rig: Rig, alertmanager: Child) -> None:
     phones = ", ".join(phone.name for phone in rig.simulator.phones)
     click.echo()
+    console = [("console", rig.simulator.console_url)] if rig.simulator.console_url else []
     for name, where in (
         ("Alertmanager", f"{alertmanager.url}, a real one; its webhook receiver is the bridge"),
         ("bridge", f"{rig.bridge_url}, with its log in {rig.running['bridge'].log}"),
         ("APNs", f"{rig.simulator.url}, simulated, as strict as Apple's"),
-        ("phones", f"{rig.simulator.control_url}/phones, simulated: {phones}"),
+        ("phones", f"{rig.simulator.control_url}, simulated: {phones}"),
+        *console,
     ):
         click.echo(f"  {click.style(f'{name:12}', bold=True)}  {where}")
-    click.echo()
+    pages = " and ".join(filter(None, (rig.simulator.control_url, rig.simulator.console_url)))
+    click.echo(f"\n  Open {pages} in a browser: there the phones ring as people know them.\n")
 
 
 # --- the story ---
@@ -208,17 +219,40 @@ def _shown(payload: dict[str, Any]) -> str:
     return f"{payload['caller_name']} - {payload['reason']}"
 
 
-async def _answer(story: Story, keys: Keys, phones: list[Phone]) -> None:
+async def _answer(rig: Rig, story: Story, keys: Keys, phones: list[Phone], incident: str) -> None:
+    """Come back when somebody has it: by Enter, in the browser, or however else."""
     if not keys.there:
         story.tell("demo", f"answers {phones[0].name} by itself, since there is no terminal")
         phones[0].answer()
         return
     keys.forget()
-    story.tell("you", f"press Enter to answer {phones[0].name}; it rings again and again until you do")
-    await keys.pressed()
-    while not _answer_first(phones):
-        story.tell("you", "no phone rings just now; the next ring comes soon")
-        await keys.pressed()
+    story.tell(
+        "you", f"press Enter to answer {phones[0].name}, or answer in the browser; it rings until you do"
+    )
+    while await _first(_taken(rig, incident), keys.pressed()) == 1:
+        if not _answer_first(phones):
+            story.tell("you", "no phone rings just now; the next ring comes soon")
+
+
+async def _taken(rig: Rig, incident: str) -> None:
+    while True:
+        if (await rig.incident(incident))["state"] != "triggered":
+            return
+        await asyncio.sleep(_LOOK_AGAIN)
+
+
+async def _first(*waits: Coroutine[Any, Any, None]) -> int:
+    """Give the place of the one that is over first. Raises what it raised."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        place = next(place for place, task in enumerate(tasks) if task.done())
+        tasks[place].result()
+        return place
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _answer_first(phones: list[Phone]) -> bool:
@@ -292,37 +326,6 @@ def _narrate(rig: Rig, story: Story, event: Event) -> None:
         story.tell(name, f"stops ringing: {event.data['why']}")
     elif event.kind in _TOLD:
         story.tell(name, _TOLD[event.kind])
-
-
-def _what_next(rig: Rig, alertmanager: Child) -> None:
-    phone = f"{rig.simulator.control_url}/phones/{next(iter(rig.simulator.phones)).name}"
-    amtool = f"amtool --alertmanager.url={alertmanager.url}"
-    gap = rig.settings.quiet_gap.total_seconds()
-    when = f"a phone rings for it here, once {gap:.0f} s (quiet_gap) have passed since its last call"
-    click.echo("\nEverything keeps running until Ctrl-C. Try this in another terminal:\n")
-    for what, line in (
-        (f"another alert: {when}; Enter answers", f"{amtool} alert add {' '.join(_ANOTHER)}"),
-        ("who rings for it, and why", _ours(rig, "config", "routes", "test", *_ANOTHER)),
-        ("the incidents", _ours(rig, "incidents", "list", "--all")),
-        ("the pushes that a phone got", f"curl {phone}/pushes"),
-        ("the bridge's metrics", f"curl {rig.bridge_url}/metrics"),
-        ("let Apple say that it knows the phone no more", f"curl -X PATCH {phone} -d '{_UNREGISTERED}'"),
-    ):
-        click.echo(f"  {click.style(f'# {what}', dim=True)}\n  {line}")
-    click.echo()
-
-
-def _ours(rig: Rig, *command: str) -> str:
-    """Write a command of ours so that it can be pasted into another terminal."""
-    where = f"--config.file={rig.config}" if command[0] == "config" else f"--bridge.url={rig.bridge_url}"
-    return shlex.join([*_program(), *command, where])
-
-
-def _program() -> tuple[str, ...]:
-    if shutil.which("pushkit-bridge"):
-        return ("pushkit-bridge",)
-    called = Path(sys.argv[0])
-    return (str(called),) if called.name == "pushkit-bridge" and called.exists() else PROGRAM
 
 
 async def _answer_at_enter(rig: Rig, story: Story, keys: Keys) -> None:

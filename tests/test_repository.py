@@ -74,7 +74,20 @@ LOOPS = frozenset(
     }
 )
 TOP = frozenset(
-    {"children", "cli", "client", "demo", "keys", "listings", "manage", "onduty", "rig", "standin", "trials"}
+    {
+        "children",
+        "cli",
+        "client",
+        "demo",
+        "hints",
+        "keys",
+        "listings",
+        "manage",
+        "onduty",
+        "rig",
+        "standin",
+        "trials",
+    }
 )
 FLOORS = (PURE, EDGES, LOOPS, frozenset({"app", "front", "keeper", "upstream", "vitals", "wiring"}), TOP)
 """From the ground up: a module imports from its own floor and from those below it."""

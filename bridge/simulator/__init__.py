@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -52,6 +52,9 @@ class Simulator:
     `tick()`. `receipt_ca_file` is the authority of a bridge that listens with https, `receipt_retry`
     the pauses in seconds between a receipt's attempts. `given` stands in
     for files that would be made. Raises OSError where it cannot listen.
+
+    The page of the phones links to `console_url`, and has a button for `alarm`, which lets an alert fire
+    and gives its name; whoever has such things sets them.
     """
 
     def __init__(
@@ -85,6 +88,8 @@ class Simulator:
         self.service = Service(self.phones, self.tokens, {topic, *topics}, environment, self.agenda)
         self.network = Network(receipt_ca_file)
         self.courier = Courier(self.agenda, self.network, receipt_retry)
+        self.console_url = ""
+        self.alarm: Callable[[], Awaitable[str]] | None = None
         self._listen = (host, port)
         self._control_listen = (control_host, control_port)
         self._state_dir = state_dir

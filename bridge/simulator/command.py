@@ -148,6 +148,7 @@ async def _run(
                 click.echo(configuration(sim))
             else:
                 _add_prescribed(sim, wanted, auto_answer)
+            click.echo(f"# The phones: open {sim.control_url} in a browser.")
             _log.info("simulator ready", url=sim.url, control_url=sim.control_url)
             await stop.wait()
             _log.info("simulator stopping")

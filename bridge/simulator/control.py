@@ -54,6 +54,7 @@ def make_app(sim: Simulator) -> web.Application:
             web.post("/phones/{name}/invalidate", control.invalidate),
             web.get("/phones/{name}/incidents/{id}", control.incident),
             web.post("/phones/{name}/incidents/{id}/{verb}", control.act),
+            web.post("/alarm", control.alarm),
             web.get("/answers", control.answers),
             web.get("/events", control.events),
             web.get("/faults", control.faults),
@@ -182,6 +183,12 @@ class _Control:
         membership = self._named(request).enrolled
         incident, verb = request.match_info["id"], request.match_info["verb"]
         return web.json_response(await membership.act(incident, verb, **await wishes.read_body(request)))
+
+    async def alarm(self, _: web.Request) -> web.Response:
+        """Let an alert fire."""
+        if self._sim.alarm is None:
+            raise LookupError("no Alertmanager is known here; the demo has one")
+        return web.json_response({"alert": await self._sim.alarm()})
 
     async def answers(self, _: web.Request) -> web.Response:
         """Give the newest 1,000 answers, newest last."""

@@ -75,6 +75,7 @@ class Screens:
             screens = {phone.name: screen(phone) for phone in phones}
             changed = [one for name, one in screens.items() if shown.get(name) != one]
             news = {"phones": list(screens), "changed": changed, "bridge": known_bridge(phones)}
+            news |= {"console": self._sim.console_url, "alarm": self._sim.alarm is not None}
             await response.write(f"data: {json.dumps(news)}\n\n".encode())
             shown = screens
             if not await self._moved(newest, response):

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import aiohttp
 import pytest
 import structlog
 from click.testing import CliRunner
@@ -178,6 +179,24 @@ async def test_at_a_terminal_enter_answers_and_everything_that_is_suggested_work
         running.type(b"\x03")
         assert await running.end() == 128 + signal.SIGINT, running.text
         assert "nothing is left running" in running.text
+        assert running.left_behind() == []
+
+
+async def test_at_a_terminal_an_answer_in_the_browser_goes_on_as_enter_does_and_a_button_lets_alerts_fire(
+    tmp_path: Path,
+) -> None:
+    async with demo_at_a_terminal(tmp_path) as running, aiohttp.ClientSession() as page:
+        await running.until("or answer in the browser")
+        found = re.search(r"Open (http://\S+)", running.text)
+        assert found, running.text
+        async with page.post(f"{found[1]}/phones/bob-iphone/answer", json={}) as answer:
+            assert answer.status == 200
+        await running.until("acknowledged by bob(?s:.*)Try this in another terminal:")
+        async with page.post(f"{found[1]}/alarm", json={}) as answer:
+            assert await answer.json() == {"alert": "HighLatency"}
+        await running.until("RINGS: PAGE HighLatency - platform: Checkout takes 4 s")
+        running.type(b"\x03")
+        assert await running.end() == 128 + signal.SIGINT, running.text
         assert running.left_behind() == []
 
 

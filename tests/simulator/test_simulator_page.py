@@ -224,6 +224,25 @@ async def test_the_stream_ends_with_the_simulator() -> None:
         response.close()
 
 
+async def test_an_alert_fires_at_the_press_of_a_button_where_there_is_an_alertmanager(
+    http: aiohttp.ClientSession, sim: Simulator
+) -> None:
+    async with http.post("/alarm", json={}) as answer:
+        assert answer.status == 409
+        assert "no Alertmanager" in (await answer.json())["error"]
+
+    async def fire() -> str:
+        return "DiskFull"
+
+    sim.alarm, sim.console_url = fire, "http://127.0.0.1:9095/"
+    async with http.get("/screens") as response:
+        news = await Stream(response).next()
+        assert news is not None
+        assert (news["alarm"], news["console"]) == (True, "http://127.0.0.1:9095/")
+    async with http.post("/alarm", json={}) as answer:
+        assert await answer.json() == {"alert": "DiskFull"}
+
+
 # --- what is on a screen ---------------------------------------------------------------------
 
 

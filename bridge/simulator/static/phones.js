@@ -443,6 +443,17 @@ for (const gesture of ["pointerup", "keydown"]) {
   document.addEventListener(gesture, (event) => event.target.closest?.("#sound") || sound.allow(), { once: true });
 }
 
+const alarm = document.getElementById("alarm");
+alarm.addEventListener("click", async () => {
+  alarm.disabled = true;
+  const fired = await trying(document.querySelector(".page-oops"), () => ask("POST", "/alarm", {}));
+  if (fired) put(alarm.querySelector("span"), `${fired.alert} fires`);
+  setTimeout(() => {
+    alarm.disabled = false;
+    put(alarm.querySelector("span"), "Let an alert fire");
+  }, 2500);
+});
+
 const newPhone = document.getElementById("new-phone");
 newPhone.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -461,6 +472,10 @@ const live = (tone, text) => {
 
 const take = (news) => {
   bridge = news.bridge;
+  alarm.hidden = !news.alarm;
+  const link = document.getElementById("console");
+  link.hidden = !news.console;
+  link.href = news.console;
   for (const [name, phone] of phones) {
     if (news.phones.includes(name)) continue;
     phone.root.remove();
