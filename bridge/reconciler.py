@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,8 +19,8 @@ from bridge.desk import Desk, brief
 from bridge.incidents import Change, Episode, Incident
 from bridge.lifecycle import Times
 from bridge.oncall import Roster
-from bridge.presence import Absence, Judgement, Key
-from bridge.store import Scope, queries
+from bridge.presence import Absence, Answer, Judgement, Key
+from bridge.store import Scope, queries, recall, remember
 from bridge.store.tx import load_incidents
 from bridge.telemetry import Metrics
 
@@ -31,9 +32,14 @@ _SOON: Final = timedelta(seconds=5)
 
 @dataclass(slots=True)
 class Kept:
-    """What is known of one Alertmanager: when it is due, since when it does not answer, what it misses."""
+    """What is known of one Alertmanager: when it is due, since when it does not answer, what it misses.
+
+    `proven`: at these `urls` it has shown an alert that is open here. Until then it may be another one.
+    """
 
     due: datetime
+    urls: tuple[str, ...] = ()
+    proven: bool = False
     silent_since: datetime | None = None
     absent: Mapping[Key, Absence] = field(default_factory=dict)
 
@@ -90,15 +96,18 @@ class Reconciler:
         kept, one = self.kept[name], self._alertmanagers().get(name)
         now, settings = self._clock.now(), self._desk.settings
         wanted = settings.alertmanagers.get(name)
-        if one is None or wanted is None:
+        kept.due = now + (_SOON if wanted is None else wanted.reconcile_every)
+        if one is None or wanted is None:  # a reload is about to take it away
             return
-        kept.due = now + wanted.reconcile_every
         try:
+            await self._recognise(name, kept, wanted.urls)
             open_ones = await self._open_incidents(name)
             answer, problem = await one.answer(alerts=bool(open_ones))
             self._note(name, kept, problem, now)
             if answer is None:
                 return
+            if not kept.proven:
+                answer = await self._prove(name, kept, answer, open_ones)
             found = presence.judge(
                 open_ones, answer, kept.absent, wanted.reconcile_grace, settings.alert_ttl, now
             )
@@ -106,6 +115,22 @@ class Reconciler:
             await self._apply(name, found)
         except Exception:
             log.exception("incidents cannot be compared with Alertmanager", alertmanager=name)
+
+    async def _recognise(self, name: str, kept: Kept, urls: tuple[str, ...]) -> None:
+        """Recall whether this is the one that has our alerts; at other URLs that is to be shown anew."""
+        if kept.urls != urls:
+            kept.absent = {}
+            kept.proven = await recall(self._desk.store, f"alertmanager {name}") == _digest(urls)
+            kept.urls = urls
+
+    async def _prove(self, name: str, kept: Kept, answer: Answer, incidents: Sequence[Incident]) -> Answer:
+        """Let an answer count whole once it has shown one of our alerts, and remember that over a restart."""
+        ours = {episode.fingerprint for incident in incidents for episode in incident.firing}
+        if not ours & answer.fingerprints:
+            return replace(answer, complete=False)
+        await remember(self._desk.store, f"alertmanager {name}", _digest(kept.urls))
+        kept.proven = True
+        return answer
 
     def _note(self, name: str, kept: Kept, problem: str | None, now: datetime) -> None:
         """Say once that it cannot be asked, and once that it can again."""
@@ -163,3 +188,8 @@ class Reconciler:
 
         changes = await self._desk.store.update(Scope(ids=(incident_id,)), decide)
         return next(iter(changes), None)
+
+
+def _digest(urls: tuple[str, ...]) -> str:
+    """Name addresses without telling them: they may hold a secret."""
+    return hashlib.sha256(" ".join(urls).encode()).hexdigest()[:16]

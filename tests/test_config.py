@@ -273,6 +273,25 @@ def test_a_group_and_a_receiver_name_their_schedules_and_what_stands_in_for_a_ga
     assert loaded.receivers_of("carol", NOW) == set()
 
 
+def test_alertmanagers_are_those_of_the_file_and_serve_their_sources() -> None:
+    loaded = config.load(FOLDER / "good" / "alertmanagers.yaml", NOW)
+    own, lab, common = (loaded.alertmanagers[name] for name in ("eu", "lab", config.DEFAULT))
+    assert common.urls == ("http://127.0.0.1:9093/am",), "no slash at the end"
+    assert (common.scheme, common.credentials) == ("Bearer", config.Secret("hunter2hunter2"))
+    assert (common.reconcile_every, common.reconcile_grace) == (timedelta(minutes=1), timedelta(minutes=5))
+    assert own.urls == ("https://one.example.com", "https://other.example.com:9093")
+    assert (own.user, own.password) == ("bridge", config.Secret("hunter2 äöü"))
+    assert own.server_name == "alertmanager.internal"
+    assert lab.insecure
+    assert not own.insecure
+    named = {name: loaded.alertmanager_of(name) for name in ("eu", "us", "default", "anything")}
+    assert named == {"eu": "eu", "us": "default", "default": "default", "anything": "default"}
+    assert loaded.alertmanager_of("pushkit-bridge") is None, "its own alarms are in none"
+    assert loaded.alertmanager_of("pushkit-bridge-drill") is None
+    assert config.load(EXAMPLE).alertmanager_of("default") is None
+    assert loaded.receivers["platform"].ack_creates_silence == timedelta(hours=2)
+
+
 def test_a_topic_may_end_in_voip(folder: Path) -> None:
     assert changed(folder, "topic: com.example.oncall\n", "topic: com.example.oncall.voip\n").apns.topic == (
         "com.example.oncall"

@@ -107,6 +107,36 @@ async def test_another_alertmanager_than_the_one_that_sends_closes_nothing(
     assert await state(stage) == "triggered"
 
 
+async def test_a_url_that_was_changed_to_another_alertmanager_closes_nothing(
+    world: World, upstream: StandIn
+) -> None:
+    """It has shown the alert, but not at this URL; nor after a restart."""
+    async with standing_in(world.clock.now) as other:
+        other.fires(alertname="Something")
+        world.config["alertmanager"]["url"] = other.url
+        await world.reload()
+        await world.pass_(2 * GRACE)
+        await world.restart()
+        await world.pass_(2 * GRACE)
+        assert await state(world) == "acknowledged"
+        other.fires(**world.alert()["labels"])
+        await world.pass_(60)
+        other.alerts.clear()
+        await world.pass_(60 + GRACE)
+        assert await state(world) == "resolved"
+
+
+async def test_an_alert_that_ended_while_the_bridge_was_down_closes_its_incident(
+    world: World, upstream: StandIn
+) -> None:
+    """That Alertmanager has shown it is kept in the ledger."""
+    await world.stop()
+    upstream.alerts.clear()
+    await world.start()
+    await world.pass_(GRACE)
+    assert await state(world) == "resolved"
+
+
 async def test_an_alert_whose_fingerprint_the_bridge_made_up_is_left_to_its_time_to_live(
     stage: World, upstream: StandIn
 ) -> None:
