@@ -13,7 +13,7 @@ import orjson
 import yaml
 from aiohttp import web
 
-from bridge.children import find_program
+from bridge.children import Child, find_program
 from bridge.client import Client
 from bridge.rig import Rig, open_rig
 from bridge.simulator import Push
@@ -102,9 +102,11 @@ groups:
 """
 
 
-async def start_prometheus(rig: Rig, disks_port: int, alertmanagers: list[str]) -> None:
+async def start_prometheus(
+    rig: Rig, disks_port: int, alertmanagers: list[str], *flags: str, rules: str = _RULES
+) -> Child:
     """Start a Prometheus that watches the disks and tells these Alertmanagers, HOST:PORT."""
-    (rig.folder / "rules.yml").write_text(_RULES)
+    (rig.folder / "rules.yml").write_text(rules)
     config = {
         "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
         "rule_files": ["rules.yml"],
@@ -116,10 +118,11 @@ async def start_prometheus(rig: Rig, disks_port: int, alertmanagers: list[str]) 
     file = rig.folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(config))
     address = rig.address()
-    await rig.start(
+    return await rig.start(
         "prometheus",
         *(find_program("prometheus", package="prometheus"), f"--config.file={file}"),
         *(f"--storage.tsdb.path={rig.folder / 'prometheus'}", f"--web.listen-address={address}"),
+        *flags,
         url=f"http://{address}",
     )
 
