@@ -120,7 +120,6 @@ def _in_the_past(watch: Watch, heartbeat: Heartbeat, now: datetime) -> Watch:
     return replace(
         watch,
         known_at=min(watch.known_at, now),
-        looked_at=min(watch.looked_at, now),
         seen_at=watch.seen_at and min(watch.seen_at, now),
         excused_until=excused and min(excused, now + heartbeat.every + heartbeat.grace),
     )

@@ -6,8 +6,9 @@ import asyncio
 import json
 import random
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -336,3 +337,14 @@ class World:
     def fates(self, name: str = "alice") -> list[str]:
         """What became of each push on a phone."""
         return [push.fate for push in self.sim.phone(name).pushes.items]
+
+
+@contextmanager
+def without(world: World, table: str) -> Iterator[None]:
+    """Take a table of the ledger away, so that whoever needs it fails."""
+    with sqlite3.connect(world.file) as other:
+        other.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
+        other.commit()
+        yield
+        other.execute(f"ALTER TABLE {table}_away RENAME TO {table}")
+    other.close()

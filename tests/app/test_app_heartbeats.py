@@ -1,12 +1,11 @@
 """The dead man's switch on the running bridge: a Watchdog stays away and returns, over restarts and reloads."""
 
 import json
-import sqlite3
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from appworld import World
+from appworld import World, without
 from builders import NOW, at
 from commands import ask
 
@@ -223,18 +222,13 @@ async def test_a_jump_of_the_wall_clock_over_a_restart_neither_rings_nor_puts_it
 async def test_a_ledger_that_refused_it_is_no_reason_to_miss_it(watching: World) -> None:
     """What we answered 503 was a sign of life that we lost ourselves: it comes again."""
     await watching.pass_(4 * MINUTE)
-    with sqlite3.connect(watching.folder / "bridge.db") as other:
-        other.execute("ALTER TABLE heartbeats RENAME TO away")
-        other.commit()
+    with without(watching, "heartbeats"):
         for _ in range(60):
             watching.clock.move(5)
             await watching.settled()
         refused = await watching.post("/webhook", watching.message(watching.alert("Watchdog")))
         assert refused.status == 503
         assert (await watching.get("/-/ready")).json["error"] == "heartbeats cannot be watched"
-        other.execute("ALTER TABLE away RENAME TO heartbeats")
-        other.commit()
-    other.close()
     await watching.pass_(MINUTE)
     assert (await watching.get("/-/ready")).status == 200
     assert await watching.incidents() == []
@@ -319,14 +313,9 @@ async def test_it_is_not_seen_where_the_rest_of_its_notification_cannot_be_commi
     watching: World,
 ) -> None:
     await watching.pass_(MINUTE)
-    with sqlite3.connect(watching.folder / "bridge.db") as other:
-        other.execute("ALTER TABLE timeline RENAME TO away")
-        other.commit()
+    with without(watching, "timeline"):
         body = watching.message(watching.alert("Watchdog"), watching.alert("DiskFull"))
         assert (await watching.post("/webhook", body)).status == 503
-        other.execute("ALTER TABLE away RENAME TO timeline")
-        other.commit()
-    other.close()
     (one,) = (await watching.get("/api/v1/heartbeats")).json["heartbeats"]
     assert one["seen_at"] == NOW.isoformat()
 

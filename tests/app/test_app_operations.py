@@ -2,33 +2,20 @@
 
 import asyncio
 import shutil
-import sqlite3
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
-from appworld import World, until
+from appworld import World, until, without
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from bridge.simulator import Answer
 
 TOKEN = "a-bearer-token-of-some-length"
-
-
-@contextmanager
-def without(world: World, table: str) -> Iterator[None]:
-    """Take a table of the ledger away, so that whoever needs it fails."""
-    with sqlite3.connect(world.file) as other:
-        other.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
-        other.commit()
-        yield
-        other.execute(f"ALTER TABLE {table}_away RENAME TO {table}")
-    other.close()
 
 
 # --- health and readiness ---------------------------------------------------------------------
