@@ -59,6 +59,7 @@ class Options:
     config_file: Path
     web_listen: Sequence[str] = (":9095",)
     web_config_file: Path | None = None
+    phone_config_file: Path | None = None
     phone_listen: str = ":9096"
     phone_external_url: str | None = None
     heartbeat_url: str | None = None
@@ -82,6 +83,7 @@ class Bridge:
         self.options = options
         self.settings = settings or load(options.config_file)
         self.web_config = WebConfig.load(options.web_config_file)
+        self.phone_config = WebConfig.load(options.phone_config_file, tls_only=True)
         self.clock = clock or Clock()
         self.metrics = Metrics()
         self.bound = Bound()
@@ -202,7 +204,9 @@ class Bridge:
         api.set_up(app)
         self.store.on_change.append(api.streams.wake)
         listener = await stack.enter_async_context(AsyncExitStack())
-        (self.bound.phone,) = await serve(listener, app, [self.options.phone_listen])
+        (self.bound.phone,) = await serve(
+            listener, app, [self.options.phone_listen], self.phone_config.ssl_context()
+        )
         return listener
 
     # --- reload ---
@@ -231,6 +235,7 @@ class Bridge:
             await keeper.restore(self.store, new.apns, fresh)
         clients = self.upstream.clients(new)
         self.web_config.reload()
+        self.phone_config.reload()
         await self._sync_devices(new)
         equipped = await self.feeds.equip(new)
         if fresh is not None:
@@ -249,6 +254,11 @@ class Bridge:
     def _reloaded(self, *, ok: bool) -> None:
         self.metrics.reload_ok.set(ok)
         if ok:
+            for problem in self.settings.exposed:
+                log.warning("a secret is not kept from others", place=str(problem))
+            if self.web_config.open and any(one.credentials for one in self.settings.sources.values()):
+                hint = "sources have credentials, the listener has none: give serve --web.config.file"
+                log.warning("the management API is open to everybody", hint=hint)
             self.metrics.reload_time.set(time.time())
 
     async def _sync_devices(self, settings: Settings) -> None:

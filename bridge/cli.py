@@ -140,7 +140,13 @@ def _ping_url(_: click.Context, __: click.Parameter, value: str | None) -> str |
     "phone_listen",
     default=":9096",
     show_default=True,
-    help="For the phones. Put TLS in front of it.",
+    help="For the phones. Give it --phone.config.file, or put TLS in front of it.",
+)
+@click.option(
+    "--phone.config.file",
+    "phone_config_file",
+    type=_FILE,
+    help="TLS of that listener: the tls_server_config of exporter-toolkit's format.",
 )
 @click.option(
     "--phone.external-url",

@@ -131,7 +131,8 @@ def cautions(url: str) -> Iterator[str]:
     elif parts.scheme != "https":
         yield (
             f"{text(url)} is not encrypted: whoever listens can take the phone's credential. "
-            "Put TLS in front, and give serve its https:// address as --phone.external-url"
+            "Give serve --phone.config.file, or put TLS in front, and the https:// address as "
+            "--phone.external-url"
         )
 
 

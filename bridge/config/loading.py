@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bridge.config import build, checks, crypto, rota, tree
+from bridge.config import build, checks, crypto, exposure, rota, tree
 from bridge.config.fields import Context
 from bridge.config.model import Model, Part
 from bridge.config.problems import ConfigError, Path, suggest
@@ -49,7 +49,8 @@ def load(path: FilePath, now: datetime | None = None) -> Settings:
     now = now or datetime.now(UTC)
     _warn_of_surroundings(document, model, now)
     settings = rota.look_ahead(document, model, build.settings(path, model), now)
-    return replace(settings, warnings=tuple(sorted(document.problems)))
+    exposed = tuple(sorted(exposure.exposed(document, path.parent)))
+    return replace(settings, warnings=tuple(sorted(document.problems)), exposed=exposed)
 
 
 def _warn_of_surroundings(document: tree.Tree, model: Model, now: datetime) -> None:

@@ -21,7 +21,7 @@ def check_config(path: Path) -> tuple[bool, str]:
     except ConfigError as error:
         count = len(error.problems)
         return False, f"{error}\nChecking '{path}'  FAILED: {count} problem{'s' * (count != 1)}"
-    warnings = [warning.as_warning() for warning in settings.warnings]
+    warnings = [warning.as_warning() for warning in (*settings.warnings, *settings.exposed)]
     found = [f" - {line}" for line in _found(settings)]
     return True, "\n".join([*warnings, f"Checking '{path}'  SUCCESS", "Found:", *found])
 

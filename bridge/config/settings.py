@@ -151,6 +151,7 @@ class Settings:
     alertmanagers: Mapping[str, AlertmanagerSettings] = field(default_factory=dict)
     templates: Templates = Templates()
     warnings: tuple[Problem, ...] = ()
+    exposed: tuple[Problem, ...] = ()
 
     def receiver(self, name: str) -> policy.Receiver:
         """Give the receiver of this name; one that a reload took away falls to the root route's."""

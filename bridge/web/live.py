@@ -34,8 +34,11 @@ class WebConfig:
     with the WebConfigError when the old ones stay.
     """
 
-    def __init__(self, path: Path | None, settings: Settings, files: Files) -> None:
+    def __init__(
+        self, path: Path | None, settings: Settings, files: Files, *, tls_only: bool = False
+    ) -> None:
         self._path = path
+        self._tls_only = tls_only
         self._files = files
         self._workers = Workers()
         self.lockout = Lockout()
@@ -43,15 +46,28 @@ class WebConfig:
         self._use(settings)
 
     @classmethod
-    def load(cls, path: Path | None) -> WebConfig:
-        """Read the file (None: no TLS, everybody may come in); raises WebConfigError with all problems."""
+    def load(cls, path: Path | None, *, tls_only: bool = False) -> WebConfig:
+        """Read the file (None: no TLS, everybody may come in); raises WebConfigError with all problems.
+
+        `tls_only`: the file is for a listener that lets in by itself, and may say nothing of who comes in.
+        """
         files = Files()
-        return cls(path, read_settings(path, files) if path else Settings(), files)
+        settings = read_settings(path, files) if path else Settings()
+        if path and tls_only:
+            _nothing_but_tls(path, settings)
+        return cls(path, settings, files, tls_only=tls_only)
 
     @property
     def settings(self) -> Settings:
         """What is in force at this moment."""
         return self._settings
+
+    @property
+    def open(self) -> bool:
+        """Tell whether whoever reaches the listener may come in."""
+        now = self._settings
+        verified = now.context is not None and now.context.verify_mode is ssl.CERT_REQUIRED
+        return not (now.users or now.bearer or verified)
 
     def refresh(self) -> None:
         """Read the files again if one has changed; a bad one is logged once, and the old stay in force."""
@@ -74,6 +90,8 @@ class WebConfig:
         try:
             settings = read_settings(self._path, self._files)
             self._may_replace(self._path, settings)
+            if self._tls_only:
+                _nothing_but_tls(self._path, settings)
         except WebConfigError as error:
             self.on_reload(error)
             raise
@@ -123,6 +141,8 @@ class WebConfig:
     def _use(self, settings: Settings) -> None:
         before: Settings | None = getattr(self, "_settings", None)
         self._settings = settings
+        for key in settings.exposed:
+            log.warning("everybody on this machine can read this secret", file=str(self._path), key=key)
         self._passwords = Passwords(settings.users, self._workers)
         if before is None or before.rate_limit != settings.rate_limit:
             self._bucket = Bucket(settings.rate_limit) if settings.rate_limit else None
@@ -155,6 +175,16 @@ class Bucket:
             return (1 - self._tokens) * self._limit.interval
         self._tokens -= 1
         return 0.0
+
+
+def _nothing_but_tls(path: Path, settings: Settings) -> None:
+    verify = settings.context is not None and settings.context.verify_mode is not ssl.CERT_NONE
+    if settings.users or settings.bearer or settings.rate_limit or settings.headers or verify:
+        message = (
+            "the phones come in by their own credentials alone: leave out everything but tls_server_config, "
+            "and client_auth_type in it"
+        )
+        raise WebConfigError([Problem(str(path), 1, 1, "", message)])
 
 
 def _by_certificate(request: web.BaseRequest) -> Identity:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from bridge.config.exposure import readable_by_all
 from bridge.config.problems import ConfigError
 from bridge.web import tls
 from bridge.web.files import Files
@@ -64,7 +65,10 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one reading of the file says. `users` are bcrypt hashes by name."""
+    """What one reading of the file says. `users` are bcrypt hashes by name.
+
+    `exposed` are the keys whose files everybody on the machine can read; "" is this file, if it holds one.
+    """
 
     context: ssl.SSLContext | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +76,7 @@ class Settings:
     bearer: str | None = field(default=None, repr=False)
     rate_limit: RateLimit | None = None
     blank: bool = True
+    exposed: tuple[str, ...] = ()
 
 
 def read_settings(path: Path, files: Files) -> Settings:
@@ -93,8 +98,15 @@ class _Reader:
     document: Document
     files: Files
     folder: Path
+    secrets: dict[str, Path] = field(default_factory=dict)
 
     def read(self, root: Node | None) -> Settings:
+        settings = self.settings(root)
+        return replace(
+            settings, exposed=tuple(name for name, path in self.secrets.items() if readable_by_all(path))
+        )
+
+    def settings(self, root: Node | None) -> Settings:
         sections = self.document.mapping(root, "", _SECTIONS)
         return Settings(
             context=self.tls(sections.get("tls_server_config")),
@@ -147,6 +159,8 @@ class _Reader:
         if file is not None:
             return self.file(file, f"{path}.{name}_file")
         if inline is not None:
+            if name == "key":
+                self.secrets[""] = Path(self.document.file)
             text = self.document.text(inline, f"{path}.{name}")
             return None if text is None else text.encode()
         if needed:
@@ -157,6 +171,8 @@ class _Reader:
         name = self.document.text(node, path)
         if name is None:
             return None
+        if path.endswith((".key_file", ".credentials_file")):
+            self.secrets[path] = self.folder / name
         try:
             data = self.files.read(self.folder / name)
         except (OSError, ValueError) as error:
@@ -314,6 +330,8 @@ class _Reader:
         if (inline is None) == (file is None):
             self.document.note(node, section, "needs one of credentials and credentials_file")
             return None
+        if inline is not None:
+            self.secrets[""] = Path(self.document.file)
         shown = f"{section}.credentials" if inline is not None else f"{section}.credentials_file"
         value = self.document.text(inline, shown) if file is None else self.token_file(file, shown)
         if value is not None and not _TOKEN.fullmatch(value):
