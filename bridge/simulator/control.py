@@ -143,7 +143,7 @@ class _Control:
 
     async def open(self, request: web.Request) -> web.Response:
         """Open the app, which puts its tokens; gives how the bridge sees the device."""
-        return web.json_response(await self._named(request).put_tokens())
+        return web.json_response(await self._named(request).open())
 
     async def incident(self, request: web.Request) -> web.Response:
         """Show an incident with its alerts and timeline, as the bridge shows it to this phone."""

@@ -177,6 +177,15 @@ class Phone:
         self.changed()
         return self.seen_by_bridge
 
+    async def open(self) -> Any:
+        """Open the app: one that was killed runs again. Gives and raises as `put_tokens`."""
+        if self.profile.behaviour == "unregistered":
+            raise LookupError(f"the app is not on {self.name} any more")
+        if self.profile.behaviour == "silent":
+            self.profile = replace(self.profile, behaviour="normal")
+            self.changed()
+        return await self.put_tokens()
+
     async def rotate_tokens(self) -> None:
         """Get new tokens from iOS (PushKit's didUpdate): the old ones are dead. Raises as Membership.ask."""
         for kind in _KINDS:

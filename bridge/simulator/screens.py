@@ -117,6 +117,12 @@ def _titles(payload: dict[str, Any]) -> list[str]:
     return titles if len(titles) > 1 else []
 
 
+def _first_incident(payload: dict[str, Any]) -> str:
+    listed = payload.get("incidents")
+    first = listed[0] if isinstance(listed, list) and listed else None
+    return _text(first.get("id")) if isinstance(first, dict) else ""
+
+
 def _cards(phone: Phone) -> list[dict[str, Any]]:
     """Give the notifications on the locked screen, the newest first."""
     pushes = [push for push in phone.pushes.items[-_LOOKED_BACK:] if push.fate in {"notified", "quiet"}]
@@ -139,6 +145,7 @@ def _card(push: Push) -> dict[str, Any]:
         "title": _text(shown.get("title")),
         "body": _text(shown.get("body")),
         "level": level,
+        "incident": _first_incident(push.payload),
         "sound": push.fate == "notified" and level != "passive",
     }
 
@@ -160,6 +167,7 @@ def _missed(call: Call) -> dict[str, Any]:
         "title": _text(call.payload.get("caller_name")),
         "body": _why(call),
         "level": "call",
+        "incident": _first_incident(call.payload),
         "sound": False,
     }
 

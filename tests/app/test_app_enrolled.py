@@ -131,6 +131,28 @@ async def test_what_people_do_on_a_phone_reaches_the_incident(home: World) -> No
         await membership.act("another", "acknowledge")
 
 
+async def test_the_app_lists_what_was_open_before_it_listened_and_hears_the_rest(stage: World) -> None:
+    await stage.start()
+    await stage.webhook(stage.alert())
+    await stage.enrol("alice")
+    inbox = stage.alice.inbox
+    await until(lambda: [one["state"] for one in inbox.items()] == ["triggered"], "it was not listed")
+    await stage.webhook(stage.alert(resolved=True))
+    await until(lambda: [one["state"] for one in inbox.items()] == ["resolved"], "the end was not heard")
+
+
+async def test_an_app_that_was_killed_rings_again_once_it_is_opened_and_one_that_is_gone_cannot_be(
+    home: World,
+) -> None:
+    home.alice.profile.behaviour = "silent"
+    assert (await home.alice.open())["would_ring"]
+    await home.webhook(home.alert())
+    assert home.fates() == ["rang"]
+    home.alice.profile.behaviour = "unregistered"
+    with pytest.raises(LookupError, match="the app is not on alice any more"):
+        await home.alice.open()
+
+
 # --- over the simulator's control interface ---------------------------------------------------
 
 

@@ -124,6 +124,10 @@ async def test_a_decline_rings_the_next_step_and_do_not_disturb_lets_a_notificat
         await expect(bob.cards.get_by_text("storage: <script>alert(2)</script>")).to_be_visible()
         await bob.shows_no_call()
         await alice.shows_no_call()
+        await bob.cards.get_by_role("button").first.click()
+        await expect(bob.root.get_by_role("heading", name=HOSTILE, exact=True)).to_be_visible(
+            timeout=PATIENCE
+        )
         await assert_nothing_scrolls_sideways(page)
         await assert_accessible(page)
         assert (await only_incident(rig))["state"] == "triggered"

@@ -47,7 +47,7 @@ const LEVELS = { critical: "Critical", "time-sensitive": "Time Sensitive", passi
 const FOCUS = {
   "do-not-disturb": "Do Not Disturb",
   "cut-off": "Flight mode",
-  silent: "The app was killed: no push wakes it",
+  silent: "The app was killed: no push wakes it. Open it",
   unregistered: "The app was deleted: Apple refuses its pushes",
 };
 
@@ -92,6 +92,11 @@ const sound = {
   /** Like sound, this needs a gesture first. */
   shake(pattern) {
     if (navigator.userActivation?.hasBeenActive) navigator.vibrate?.(pattern);
+  },
+  /** Speak as the app does to whoever answers; an empty text ends it. */
+  say(text) {
+    window.speechSynthesis?.cancel();
+    if (this.on && text) window.speechSynthesis?.speak(new SpeechSynthesisUtterance(text));
   },
   ring() {
     this.shake([350, 120, 350]);
@@ -210,12 +215,14 @@ class Phone {
 
   async do(what) {
     const call = this.state.call && { call: this.state.call.uuid };
+    if (what === "answer") sound.say(this.state.call.spoken);
+    if (what === "hang-up") sound.say("");
     if (what === "lock") this.show("lock");
     else if (what === "open") await this.open();
     else if (what === "hang-up") {
       await this.ask("POST", "/hang-up", call);
       if (this.state.enrolled) this.show("app");
-    } else await this.ask("POST", `/${what}`, what === "tidy" ? {} : call);
+    } else await this.ask("POST", `/${what}`, ["answer", "decline"].includes(what) ? call : {});
   }
 
   /** Open the app: it puts its tokens at each start, as phones must. */
@@ -290,21 +297,28 @@ class Phone {
     const open = state.incidents.filter((one) => one.state === "triggered").length;
     put(this.$(".count"), String(open));
     this.$(".count").hidden = !open;
+    this.$(".app-icon").disabled = state.behaviour === "unregistered";
     this.$(".app-icon").setAttribute("aria-label", open ? `Open the app, ${open} unanswered` : "Open the app");
     const known = new Set(before?.cards.map((card) => card.id));
-    for (const card of state.cards) if (before && !known.has(card.id) && card.sound) sound.ping(card.level);
+    for (const card of state.cards.filter((one) => before && !known.has(one.id) && one.sound)) {
+      sound.ping(card.level);
+      shout(`Notification on ${this.name}: ${card.title}. ${card.body}`);
+    }
     this.$(".cards").replaceChildren(...state.cards.map((card) => this.card(card, before && !known.has(card.id))));
   }
 
   card(card, fresh) {
     const level = LEVELS[card.level] ?? card.level;
-    const head = make("p", "card-head", "", make("span", "", level || "On call"), make("time", "", ago(card.at)));
+    const head = make("span", "card-head", "", make("span", "", level || "On call"), make("time", "", ago(card.at)));
     head.lastChild.dateTime = card.at;
     const mark = make("span", "card-icon", "", icon(card.kind === "call" ? "handset" : "bell"));
-    const made = make("li", "note-card", "", mark, make("div", "", "", head, make("p", "card-title", card.title), make("p", "card-body", card.body)));
+    const texts = make("span", "card-texts", "", head, make("span", "card-title", card.title), make("span", "card-body", card.body));
+    const opens = this.state.incidents.some((one) => one.id === card.incident);
+    const made = make(opens ? "button" : "div", "note-card", "", mark, texts);
+    if (opens) made.addEventListener("click", () => this.open(card.incident));
     made.dataset.level = card.level;
     if (fresh) made.classList.add("fresh");
-    return made;
+    return make("li", "", "", made);
   }
 
   drawApp(state) {
@@ -313,6 +327,8 @@ class Phone {
     ready.dataset.tone = fine ? "good" : fine === false ? "bad" : "quiet";
     put(ready.querySelector(".ready-word"), fine ? "Would ring tonight" : fine === false ? "Would not ring tonight" : "Not known to the bridge");
     ready.querySelector(".troubles").replaceChildren(...state.troubles.map((trouble) => make("li", "", trouble)));
+    const facts = state.enrolled ? { "enrolled as": state.enrolled.device, owner: state.enrolled.owner, bridge: state.enrolled.url } : {};
+    this.$(".this-phone").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
     this.$(".nothing").hidden = state.incidents.length > 0;
     this.$(".incidents").replaceChildren(...state.incidents.map((one) => this.row(one)));
     if (bridge && !this.$(".enrol [name=url]").value) this.$(".enrol [name=url]").value = bridge;
@@ -389,7 +405,7 @@ class Phone {
     shout(`Incoming call on ${this.name}: ${call.title}. ${call.reason}`);
     // Where the person is busy elsewhere, nothing is taken out of their hands.
     requestAnimationFrame(() => {
-      if ([document.body, null, all].includes(document.activeElement)) this.$(".answer").focus({ preventScroll: true });
+      if ([document.body, null, document.getElementById("desk")].includes(document.activeElement)) this.$(".answer").focus({ preventScroll: true });
     });
   }
 
@@ -484,7 +500,7 @@ const take = (news) => {
   for (const state of news.changed) {
     if (!phones.has(state.name)) {
       phones.set(state.name, new Phone(state.name));
-      newPhone.before(phones.get(state.name).root);
+      all.append(phones.get(state.name).root);
     }
     phones.get(state.name).update(state);
   }
