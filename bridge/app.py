@@ -20,6 +20,7 @@ from bridge import keeper
 from bridge.api.answers import errors
 from bridge.api.devices import Devices
 from bridge.api.heartbeats import Heartbeats
+from bridge.api.ledger import LedgerApi
 from bridge.api.management import Management
 from bridge.api.oncall import OnCallApi
 from bridge.api.operations import Operations
@@ -35,6 +36,7 @@ from bridge.escalator import Escalator
 from bridge.feeds import Feeds
 from bridge.front import DRAIN, Front, serve
 from bridge.heartbeat import SignOfLife
+from bridge.housekeeper import Housekeeper
 from bridge.outgoing import Outgoing
 from bridge.sender import Phones, Sender
 from bridge.senders import Senders
@@ -141,6 +143,7 @@ class Bridge:
         stack.push_async_callback(self.sender.drain)
         await self._loop(stack, "sender", self.sender.run())
         await self._loop(stack, "escalator", self.escalator.run())
+        await self._loop(stack, "housekeeper", Housekeeper(self.desk, self.clock).run())
         await self._loop(stack, "calendars", self.feeds.run())
         await self._loop(stack, "watcher", self.watcher.run())
         await self._loop(stack, "silences", self.upstream.silencer.run())
@@ -185,7 +188,7 @@ class Bridge:
         )
         operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
         devices = Devices(self.desk, lambda: self.options.phone_external_url or self.bound.phone)
-        on_call = OnCallApi(self.desk, self.feeds)
+        on_call, ledger = OnCallApi(self.desk, self.feeds), LedgerApi(self.desk)
         webhook = Webhook(self.desk, self.upstream.reconciler.news)
         heartbeats, tests = Heartbeats(self.desk), Tests(self.desk)
         console = Console(
@@ -193,7 +196,8 @@ class Bridge:
         )
         self.store.on_change.append(console.live.wake)
         rooms = (webhook, operations, Management(self.desk), devices, on_call, heartbeats, tests)
-        app = front.application((*rooms, console))
+
+        app = front.application((*rooms, ledger, console))
         app.on_shutdown.append(console.live.close)
         self.bound.web += await serve(stack, app, self.options.web_listen, self.web_config.ssl_context())
 

@@ -50,6 +50,7 @@ class _Commands(click.Group):
             "incidents",
             "Look at the incidents of a running bridge, and acknowledge them.",
         ),
+        "ledger": ("bridge.auditor", "ledger", "Audit the record of a running bridge."),
         "oncall": (
             "bridge.onduty",
             "oncall",

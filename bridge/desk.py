@@ -88,8 +88,10 @@ class Desk:
             return lifecycle.receive(by_slot, notification, ways, settings.policy_of, on_call, times, now)
 
         if not beats:
-            return await self.store.update(scope, decide)
-        return await self.store.write(lambda tx: watcher.beat(tx, settings, beats, scope, decide))
+            return await self.store.update(scope, decide, notification)
+        return await self.store.write(
+            lambda tx: watcher.beat(tx, settings, beats, scope, decide, notification)
+        )
 
     async def alarm(
         self,

@@ -14,18 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridge.clock import Clock
 from bridge.desk import Desk, brief
 from bridge.incidents import Change
-from bridge.store import Tx, calls, queries
+from bridge.store import calls, queries
 
 log = structlog.get_logger()
 
 _POLL: Final = timedelta(seconds=1)
 _BATCH: Final = 500
 """Incidents at once: what falls due at one instant is decided before the sender claims it for one call."""
-
-_PRUNE: Final = 100
-_PRUNE_EVERY: Final = timedelta(minutes=10)
-_PRUNE_PAUSE: Final = timedelta(seconds=1)
-"""Between two batches while there is more: 100 a second, and rings that are due are never held up."""
 
 
 class _Due(Protocol):
@@ -44,7 +39,6 @@ class Escalator:
         self._desk = desk
         self._clock = clock
         self._wake = asyncio.Event()
-        self._prune_at: datetime | None = None
         self.healthy = True
 
     def wake(self) -> None:
@@ -56,7 +50,6 @@ class Escalator:
         while True:
             try:
                 await self.tick()
-                await self._prune()
                 due = await self._next()
                 self.healthy = True
             except Exception:
@@ -100,16 +93,3 @@ class Escalator:
         store = self._desk.store
         times = (await store.read(queries.next_wake), await store.read(calls.next_unheard))
         return min((time for time in times if time is not None), default=None)
-
-    async def _prune(self) -> None:
-        """Delete one small batch of what is older than storage.retention: the next round goes on."""
-        now = self._clock.now()
-        if self._prune_at is not None and now < self._prune_at:
-            return
-        before = now - self._desk.settings.storage.retention
-
-        async def job(tx: Tx) -> int:
-            return await queries.prune(tx.connection, before, _PRUNE)
-
-        more = await self._desk.store.write(job)
-        self._prune_at = now + (_PRUNE_PAUSE if more else _PRUNE_EVERY)

@@ -63,6 +63,8 @@ class Episode:
     `ended_at` is its end by the source's clock, `ended_here_at` the moment we learned of it;
     both None while it fires. `revision` is the incident's when the episode opened. `seen`:
     Alertmanager, when asked, has shown it, so that it means something when it does so no more.
+    `opened_here_at` is when it first came to the incident, `mentioned_at` when it was last said to
+    fire, both by our clock; None: an older version of the bridge took it in.
     """
 
     fingerprint: str
@@ -77,6 +79,8 @@ class Episode:
     revision: int = 1
     repairs: tuple[str, ...] = ()
     seen: bool = False
+    opened_here_at: datetime | None = None
+    mentioned_at: datetime | None = None
 
     @property
     def open(self) -> bool:

@@ -130,12 +130,12 @@ def fire(change: Change, arrivals: Iterable[Arrival], times: Times, now: datetim
         if known is not None and known.open:
             episodes[alert.fingerprint] = _mentioned(known, alert, times, now)
         elif known is not None and _returns_quietly(known, alert, times, now):
-            episodes[alert.fingerprint] = _opened(alert, times, now, known.revision)
+            episodes[alert.fingerprint] = _opened(alert, times, now, known.revision, known)
             change = change.note(
                 "rejoined", f"{_name(alert.labels)} fires again within refire_quiet: no new ring"
             )
         else:
-            episodes[alert.fingerprint] = _opened(alert, times, now, revision)
+            episodes[alert.fingerprint] = _opened(alert, times, now, revision, known)
             news.append(arrival)
     change = change.to(alerts=episodes)
     return _trigger(change, news, now) if news else change
@@ -149,10 +149,11 @@ def _mentioned(known: Episode, alert: Alert, times: Times, now: datetime) -> Epi
         # HA peers and restarts move startsAt; a stale resolve is judged by the earliest.
         starts_at=min(known.starts_at, alert.starts_at),
         expires_at=now + times.alert_ttl,
+        mentioned_at=now,
     )
 
 
-def _opened(alert: Alert, times: Times, now: datetime, revision: int) -> Episode:
+def _opened(alert: Alert, times: Times, now: datetime, revision: int, known: Episode | None) -> Episode:
     return Episode(
         fingerprint=alert.fingerprint,
         labels=alert.labels,
@@ -162,6 +163,8 @@ def _opened(alert: Alert, times: Times, now: datetime, revision: int) -> Episode
         expires_at=now + times.alert_ttl,
         revision=revision,
         repairs=alert.repairs,
+        opened_here_at=now if known is None else known.opened_here_at,
+        mentioned_at=now,
     )
 
 

@@ -60,6 +60,18 @@ def story(one: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {_time(event['at'], 'milliseconds')}  {event['kind']}: {text(event['text'])}"
 
 
+def audit(found: Mapping[str, Any]) -> Iterator[str]:
+    """Show what an audit has found, and what it has looked at."""
+    for one in found["findings"]:
+        where = f" of incident {one['incident']}" if one["incident"] and one["of"] != "incident" else ""
+        at = _time(one["at"], "milliseconds")
+        yield f"{one['check']}  {one['of']} {one['id']}{where}  {at}  {text(one['text'])}"
+    judged = ", ".join(_count(number, kind[:-1]) for kind, number in found["checked"].items())
+    number = _count(len(found["findings"]), "finding") if found["findings"] else "nothing is wrong"
+    more = "" if found["complete"] else " and more"
+    yield f"{judged or 'nothing'} from {_time(found['since'])} to {_time(found['until'])}: {number}{more}"
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 

@@ -109,6 +109,9 @@ class Metrics:
         self.pages = self._gauge("pages", "Pages without outcome, by state.", "state")
         self.oldest = self._gauge("outbox_oldest_seconds", "How long the oldest page has been due.")
         self.overdue = self._gauge("pages_overdue", "Pages past their time without an outcome: a fault.")
+        self.overdue_age = self._gauge(
+            "pages_overdue_oldest_seconds", "How long the time of the oldest overdue page has been over."
+        )
         self.incidents = self._gauge("incidents", "Open incidents by state.", "state")
         self.unanswered = self._gauge(
             "incidents_unanswered", "Open incidents whose policy has ended unanswered."

@@ -81,6 +81,8 @@ class Vitals:
             metrics.incidents.labels(state).set(count)
         metrics.unanswered.set(stats.unanswered)
         metrics.overdue.set(stats.overdue)
+        since = stats.overdue_since
+        metrics.overdue_age.set((now - since).total_seconds() if since else 0)
         metrics.oldest.set(max((now - stats.oldest).total_seconds(), 0) if stats.oldest else 0)
         metrics.troubled.clear()
         for name, reason in stats.troubled.items():

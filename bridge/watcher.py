@@ -120,11 +120,17 @@ async def look(tx: Tx, settings: Settings) -> Looked:
 
 
 async def beat(
-    tx: Tx, settings: Settings, names: Sequence[str], scope: Scope, decide: Decide
+    tx: Tx,
+    settings: Settings,
+    names: Sequence[str],
+    scope: Scope,
+    decide: Decide,
+    notification: Notification,
 ) -> tuple[Change, ...]:
-    """Take in a notification in which these heartbeats came; `decide` decides about the rest of it."""
+    """Take in that these heartbeats came; `decide` decides about the rest of their notification."""
     known = await heartbeats.load(tx.connection)
     changes = list(decide(await tx.incidents(scope), await tx.roster(), tx.now))
+    tx.accept(notification, tx.now, changes)
     await tx.apply(changes)
     for name in names:
         if name in known and known[name].missing_since:

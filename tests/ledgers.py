@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bridge.bundles import Bundle
 from bridge.incidents import Change, Episode, Incident, Page, Slot, State, make_page, stable_id
 from bridge.lifecycle import Times
-from bridge.store import Scope, Store, Tx, devices, engine, open_store, outbox
+from bridge.store import Scope, Store, Tx, audit, devices, engine, open_store, outbox
 from bridge.store.devices import Device
 from bridge.store.postgres import Postgres
+from bridge.store.windows import Finding, Span
 
 ALICE, BOB = "alice-iphone", "bob-iphone"
 GAP = timedelta(seconds=30)
@@ -107,6 +108,18 @@ class Transactions:
 async def opened(backend: Backend, now: Any) -> AsyncIterator[Store]:
     async with AsyncExitStack() as stack:
         yield await open_store(stack, backend.url, now)
+
+
+async def verify(store: Store, since: datetime = NOW, until: datetime | None = None) -> list[Finding]:
+    """Audit a ledger from one end to the other; by default, all of the story."""
+    now = store._now()
+    found: list[Finding] = []
+    after: str | None = ""
+    while after is not None:
+        one = await audit.verify(store.read, Span(since, until or now, now), after)
+        found += one.findings
+        after = one.next
+    return found
 
 
 # --- nouns ------------------------------------------------------------------------------------

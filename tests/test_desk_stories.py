@@ -17,7 +17,7 @@ from builders import receiver, step
 from desks import GROUPS, Office, make_settings, office
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from ledgers import ALICE, BOB, GAP, LEASE, device
+from ledgers import ALICE, BOB, GAP, LEASE, device, verify
 
 from bridge import people, settlement
 from bridge.bundles import Bundle, Call
@@ -272,7 +272,11 @@ async def tell(folder: str, steps: list[tuple[Any, ...]]) -> None:
         story = Story(room, Escalator(room.desk, room.clock))
         for step in steps:
             await story.play(step)
+        await story.send()  # whatever the story left lying is overdue before
+        assert await verify(room.store) == []
         await story.no_page_is_left_without_an_outcome()
+        await story.escalator.tick()
+        assert await verify(room.store) == []
 
 
 @settings(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ import pytest
 import structlog
 from builders import at, receiver, step
 from desks import Office, make_settings, office, running
-from ledgers import incident, opening, page, put, resolved, slot
+from ledgers import incident, put, resolved, slot
 from sqlalchemy.exc import OperationalError
 
-from bridge.config.settings import StorageSettings
 from bridge.escalator import Escalator
 from bridge.incidents import Incident
 from bridge.policy import Receiver
-from bridge.store import Scope
 from bridge.store.tables import incidents, pages
 
 LOCKED = OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
@@ -213,52 +210,3 @@ async def test_a_ledger_that_refuses_everything_is_not_asked_again_for_the_rest(
     with pytest.raises(OperationalError):
         await Escalator(room.desk, room.clock).tick()
     assert len(room.transactions.failing["begin"]) == 6, "the first 500, 128 to a transaction"
-
-
-# --- what is old ------------------------------------------------------------------------------
-
-
-async def put_old(room: Office, count: int) -> None:
-    many = [resolved(incident(f"Old{number}", opened_at=at(-9999)), -5000) for number in range(count)]
-    await room.store.update(Scope(), opening(*many))
-
-
-async def left(room: Office) -> int:
-    return len(await room.look.rows(incidents, state="resolved"))
-
-
-async def test_what_is_older_than_the_retention_goes_a_batch_at_a_time_while_rings_go_on(
-    tmp_path: Path,
-) -> None:
-    settings = make_settings(storage=StorageSettings("sqlite:////nowhere", timedelta(hours=1)))
-    async with office(tmp_path, settings) as room:
-        escalator = Escalator(room.desk, room.clock)
-        await put_old(room, 250)
-        await put(room.store, incident(due_at=at(1)))
-        async with running(escalator.run()):
-            await room.clock.asleep(1)
-            assert await left(room) == 150
-            await pass_(room, 1)
-            assert await left(room) == 50
-            assert await rings(room) == [(1, "alice-iphone")]
-            await pass_(room, 1)
-            assert await left(room) == 0
-
-
-async def test_when_nothing_old_is_left_it_looks_again_ten_minutes_later(tmp_path: Path) -> None:
-    settings = make_settings(storage=StorageSettings("sqlite:////nowhere", timedelta(hours=1)))
-    async with office(tmp_path, settings) as room, running(Escalator(room.desk, room.clock).run()):
-        await room.clock.asleep(1)
-        await put_old(room, 1)
-        await pass_(room, 599)
-        assert await left(room) == 1
-        await pass_(room, 1)
-        assert await left(room) == 0
-
-
-async def test_what_is_younger_than_the_retention_stays(room: Office, escalator: Escalator) -> None:
-    await put(room.store, resolved(incident()), pages=[page(incident())])
-    async with running(escalator.run()):
-        room.clock.move(timedelta(days=29).total_seconds())
-        await room.clock.asleep(1)
-        assert await left(room) == 1

@@ -64,6 +64,7 @@ LOOPS = frozenset(
         "escalator",
         "feeds",
         "heartbeat",
+        "housekeeper",
         "reconciler",
         "sender",
         "senders",
@@ -75,6 +76,7 @@ LOOPS = frozenset(
 )
 TOP = frozenset(
     {
+        "auditor",
         "children",
         "cli",
         "client",

@@ -14,7 +14,7 @@ from bridge.config.settings import (
     StorageSettings,
     Templates,
 )
-from bridge.config.values import Secret
+from bridge.config.values import Secret, duration
 
 __all__ = [
     "DEFAULT",
@@ -30,5 +30,6 @@ __all__ = [
     "StorageSettings",
     "Templates",
     "check_config",
+    "duration",
     "load",
 ]

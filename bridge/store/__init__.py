@@ -20,6 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from bridge.alerts import Notification
 from bridge.incidents import Change, Incident, Slot
 from bridge.oncall import Roster
 from bridge.store import engine, outbox, postgres, queries, silences
@@ -45,6 +46,7 @@ class _Update:
 
     scope: Scope
     decide: Decide
+    notification: Notification | None
 
 
 _Job: TypeAlias = _Update | Callable[[Tx], Awaitable[Any]]
@@ -93,12 +95,15 @@ class Store:
         """Commit what has queued up, then stop."""
         await self._writer.stop()
 
-    async def update(self, scope: Scope, decide: Decide) -> tuple[Change, ...]:
+    async def update(
+        self, scope: Scope, decide: Decide, notification: Notification | None = None
+    ) -> tuple[Change, ...]:
         """Load the incidents of `scope`, let `decide` decide, write what it says, commit.
 
+        With `notification`, the ledger keeps that it was accepted, and which incidents it touched.
         Raises Overloaded, or sqlalchemy's DBAPIError when it cannot be committed.
         """
-        changes: tuple[Change, ...] = await self._submit(_Update(scope, decide))
+        changes: tuple[Change, ...] = await self._submit(_Update(scope, decide, notification))
         return changes
 
     async def write(self, job: Callable[[Tx], Awaitable[T]]) -> T:
@@ -147,6 +152,8 @@ class Store:
             before = max((taken[slot] for slot in one.scope.slots), default=1) - 1
             now = tx.now + before * timedelta.resolution
             changes = tuple(one.decide(tx.matching(one.scope), roster, now))
+            if one.notification is not None:
+                tx.accept(one.notification, now, changes)
             tx.stage(changes)
             results.append((changes, bool(changes)))
             await asyncio.sleep(0)  # a storm of decisions must not keep the connections to APNs waiting

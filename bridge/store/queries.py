@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.alerts import DRILL_SOURCE
@@ -22,6 +22,7 @@ from bridge.store.tables import (
     enrolments,
     episodes,
     incidents,
+    notifications,
     overrides,
     pages,
     receipts,
@@ -36,7 +37,10 @@ OVERDUE: Final = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counts for metrics and readiness. `oldest` is the due time of the longest waiting page."""
+    """Counts for metrics and readiness. `oldest` is the due time of the longest waiting page.
+
+    `overdue_since` is when the time of the first page was over that is overdue.
+    """
 
     pages: Mapping[str, int]
     incidents: Mapping[str, int]
@@ -45,6 +49,7 @@ class Stats:
     overdue: int
     troubled: Mapping[str, str]
     doubtful: Mapping[str, int] = field(default_factory=dict)
+    overdue_since: datetime | None = None
 
 
 async def stats(connection: AsyncConnection, now: datetime) -> Stats:
@@ -63,6 +68,9 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
         await connection.execute(select(func.min(pages.c.due_at)).where(OPEN_PAGE))
     ).scalar()
     late = OPEN_PAGE & (pages.c.expires_at <= now - OVERDUE)
+    count, first = (
+        await connection.execute(select(func.count(), func.min(pages.c.expires_at)).where(late))
+    ).one()
     trouble = await connection.execute(
         select(devices.c.name, func.coalesce(devices.c.voip_trouble, devices.c.alert_trouble)).where(
             devices.c.removed_at.is_(None)
@@ -79,10 +87,50 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
         incidents={"triggered": 0, "acknowledged": 0} | _counts(by_incident),
         unanswered=(await connection.execute(select(func.count()).where(unanswered))).scalar_one(),
         oldest=oldest,
-        overdue=(await connection.execute(select(func.count()).where(late))).scalar_one(),
+        overdue=count,
+        overdue_since=first,
         troubled=_counts(trouble),
         doubtful=_counts(doubtful),
     )
+
+
+Place: TypeAlias = tuple[datetime, str]
+"""Where a page stands among those that are overdue: when its time was over, and its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A page past its time without an outcome, and what a log says of it."""
+
+    place: Place
+    shown: Mapping[str, Any]
+
+
+async def overdue(
+    connection: AsyncConnection, now: datetime, after: Place | None, limit: int
+) -> list[Overdue]:
+    """List the pages that are overdue, in the order in which they became so, after that one."""
+    late = OPEN_PAGE & (pages.c.expires_at <= now - OVERDUE)
+    if after is not None:
+        same = (pages.c.expires_at == after[0]) & (pages.c.id > after[1])
+        late &= (pages.c.expires_at > after[0]) | same
+    query = select(pages).where(late).order_by(pages.c.expires_at, pages.c.id).limit(limit)
+    found = (await connection.execute(query)).mappings()
+    return [
+        Overdue(
+            (row["expires_at"], row["id"]),
+            {
+                "page": row["id"],
+                "incident": row["incident_id"],
+                "kind": row["kind"],
+                "target": row["target"],
+                "state": row["state"],
+                "attempt": row["attempt"],
+                "reason": row["reason"],
+            },
+        )
+        for row in found
+    ]
 
 
 def _counts(found: Iterable[Any]) -> dict[str, Any]:
@@ -184,40 +232,43 @@ async def show_incident(connection: AsyncConnection, incident_id: str) -> dict[s
 
 
 async def prune(connection: AsyncConnection, before: datetime, limit: int) -> int:
-    """Delete up to `limit` incidents that closed before then, with what hangs on them, and as many old calls.
+    """Delete of each table up to `limit` rows of incidents that closed before then, and of old calls.
 
-    So it does with codes and requests of phones. Gives how many of them all it deleted.
-    What still has a page without outcome, or a silence to be ended, stays.
+    So it does with notifications, codes and requests of phones. Gives how many rows it deleted; 0: none
+    is left. An incident goes when nothing hangs on it any more: one with many alerts takes several rounds.
+    What is open, or still has a page without outcome, or a silence to be ended, stays.
     """
     open_page = select(pages.c.id).where((pages.c.incident_id == incidents.c.id) & OPEN_PAGE).exists()
     of_it = silences.c.incident_id == incidents.c.id
     open_silence = select(silences.c.incident_id).where(of_it & OPEN_SILENCE).exists()
     over = (incidents.c.resolved_at < before) & ~open_page & ~open_silence
     ids = list((await connection.execute(select(incidents.c.id).where(over).limit(limit))).scalars())
-    for table in (episodes, pages, silences):
-        await connection.execute(table.delete().where(table.c.incident_id.in_(ids)))
     # SQLite numbers on from the highest id that is there, and phones ask for what came after the last one.
     newest = select(func.max(timeline.c.id)).scalar_subquery()
-    await connection.execute(timeline.delete().where(timeline.c.incident_id.in_(ids), timeline.c.id < newest))
-    await connection.execute(incidents.delete().where(incidents.c.id.in_(ids)))
+    hanging = (episodes, pages, silences, timeline)
+    done = 0
+    for table in hanging:
+        theirs = table.c.incident_id.in_(ids) & (timeline.c.id < newest if table is timeline else true())
+        done += await _cut(connection, table, theirs, limit)
+    left = (table.c.incident_id for table in hanging)
+    bare = and_(*(~select(name).where(name == incidents.c.id).exists() for name in left))
+    done += await _cut(connection, incidents, incidents.c.id.in_(ids) & bare, limit)
     in_use = select(pages.c.call_id).where(pages.c.call_id == calls.c.id).exists()
     old = select(calls.c.id).where((calls.c.created_at < before) & ~in_use).limit(limit)
     gone = list((await connection.execute(old)).scalars())
-    await connection.execute(receipts.delete().where(receipts.c.call_id.in_(gone)))
-    await connection.execute(calls.delete().where(calls.c.id.in_(gone)))
-    return len(ids) + len(gone) + await _prune_requests(connection, before, limit)
-
-
-async def _prune_requests(connection: AsyncConnection, before: datetime, limit: int) -> int:
-    done = 0
-    for table, key, at in (
-        (enrolments, enrolments.c.code, enrolments.c.expires_at),
-        (actions, actions.c.event_id, actions.c.at),
-        (overrides, overrides.c.id, overrides.c.end_at),
-    ):
-        old = select(key).where(at < before).limit(limit)
-        done += (await connection.execute(table.delete().where(key.in_(old) & (at < before)))).rowcount
+    done += await _cut(connection, receipts, receipts.c.call_id.in_(gone), limit)
+    silent = ~select(receipts.c.call_id).where(receipts.c.call_id == calls.c.id).exists()
+    done += await _cut(connection, calls, calls.c.id.in_(gone) & silent, limit)
+    for at in (notifications.c.at, enrolments.c.expires_at, actions.c.at, overrides.c.end_at):
+        done += await _cut(connection, at.table, at < before, limit)
     return done
+
+
+async def _cut(connection: AsyncConnection, table: Any, where: ColumnElement[bool], limit: int) -> int:
+    """Delete up to `limit` of these rows."""
+    key = tuple_(*table.primary_key.columns)
+    some = select(*table.primary_key.columns).where(where).limit(limit)
+    return (await connection.execute(table.delete().where(key.in_(some)))).rowcount
 
 
 async def _rows(connection: AsyncConnection, query: Any) -> list[dict[str, Any]]:

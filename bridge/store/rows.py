@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +13,9 @@ from sqlalchemy import RowMapping
 
 from bridge.incidents import Episode, Incident, Page, Slot, State
 from bridge.oncall import Phone
+from bridge.store.stage import Accepted
 
+_FINGERPRINT: Final = 16
 _PAGE_FIELDS: Final = tuple(field.name for field in fields(Page))
 
 
@@ -111,6 +113,8 @@ def episode_row(incident_id: str, source: str, episode: Episode) -> dict[str, An
         "revision": episode.revision,
         "repairs": list(episode.repairs),
         "seen": episode.seen,
+        "opened_here_at": episode.opened_here_at,
+        "mentioned_at": episode.mentioned_at,
     }
 
 
@@ -129,7 +133,46 @@ def episode(row: RowMapping) -> Episode:
         revision=row["revision"],
         repairs=tuple(row["repairs"]),
         seen=row["seen"],
+        opened_here_at=row["opened_here_at"],
+        mentioned_at=row["mentioned_at"],
     )
+
+
+def notification_row(accepted: Accepted) -> dict[str, Any]:
+    """Give the columns of a notification that was accepted: no more than what an audit needs."""
+    given = accepted.notification.alerts
+    firing = dict.fromkeys(alert.fingerprint for alert in given if alert.firing)
+    ended = dict.fromkeys(alert.fingerprint for alert in given if not alert.firing)
+    at, incidents = accepted.at, accepted.incidents
+    return {
+        "at": at,
+        "source": accepted.notification.source,
+        "firing": _ways(firing, incidents, lambda episode: episode.mentioned_at == at),
+        "resolved": _ways(ended, incidents, lambda episode: episode.ended_here_at == at),
+    }
+
+
+def _ways(
+    wanted: Mapping[str, None], incidents: Iterable[Incident], took_in: Callable[[Episode], bool]
+) -> str:
+    """Write down alerts by the incident that took them in; those that none did, under no name."""
+    left, found = dict(wanted), []
+    for incident in incidents:
+        mine = [name for name in wanted.keys() & incident.alerts.keys() if took_in(incident.alerts[name])]
+        if mine:
+            found.append(f"{incident.id}:{''.join(mine)}")
+        for name in mine:
+            left.pop(name, None)
+    return " ".join([*found, f":{''.join(left)}"] if left else found)
+
+
+def ways(text: str) -> dict[str, tuple[str, ...]]:
+    """Read the fingerprints of alerts by the incident that took them in; none has no name."""
+    pairs = (word.partition(":") for word in text.split())
+    return {
+        name: tuple(digits[start : start + _FINGERPRINT] for start in range(0, len(digits), _FINGERPRINT))
+        for name, _, digits in pairs
+    }
 
 
 def page_row(page: Page, created_at: datetime, withdrawn: str | None = None) -> dict[str, Any]:

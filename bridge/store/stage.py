@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
+from bridge.alerts import Notification
 from bridge.incidents import Change, Event, Incident, Page, Slot
 
 
@@ -22,6 +24,15 @@ class Scope:
     ids: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A notification that was taken in, when, and the incidents that it touched as they became by it."""
+
+    notification: Notification
+    at: datetime
+    incidents: tuple[Incident, ...]
+
+
 class Stage:
     """Incidents as they were loaded and as they will be, with the pages and events to write."""
 
@@ -36,6 +47,7 @@ class Stage:
         self._pages_of: dict[str, list[str]] = {}
         self.dropped: dict[str, str] = {}
         self.events: list[tuple[str, Event]] = []
+        self.accepted: list[Accepted] = []
 
     @property
     def known(self) -> set[str]:
@@ -105,4 +117,5 @@ class Stage:
     def written(self) -> None:
         """Start from what has been written."""
         self._before = dict(self._after)
-        self.withdrawn, self.pages, self._pages_of, self.dropped, self.events = {}, {}, {}, {}, []
+        self.withdrawn, self.pages, self._pages_of, self.dropped = {}, {}, {}, {}
+        self.events, self.accepted = [], []

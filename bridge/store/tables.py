@@ -129,6 +129,9 @@ episodes = Table(
     Column("revision", Integer, nullable=False),
     Column("repairs", JSON, nullable=False),
     Column("seen", Boolean, nullable=False, server_default=false()),
+    # By our clock: its first word in this incident, and its last one that said firing.
+    _instant("opened_here_at"),
+    _instant("mentioned_at"),
 )
 Index(
     "open_episodes",
@@ -137,6 +140,19 @@ Index(
     sqlite_where=text("status = 'firing'"),
     postgresql_where=text("status = 'firing'"),
 )
+
+# What was accepted: a row for each notification, written in its own transaction, and never changed.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    _instant("at", nullable=False),
+    Column("source", Text, nullable=False),
+    # Which alerts fired, or had ended, and the incidents that took them in. See `rows.ways`.
+    Column("firing", Text, nullable=False),
+    Column("resolved", Text, nullable=False),
+)
+Index("notifications_by_age", notifications.c.at)
 
 pages = Table(
     "pages",

@@ -9,11 +9,12 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bridge.alerts import Notification
 from bridge.incidents import Change, Episode, Incident, Page
 from bridge.oncall import Phone, Roster
 from bridge.store import overrides, rows, silences
-from bridge.store.stage import Scope, Stage
-from bridge.store.tables import OPEN_INCIDENT, devices, episodes, incidents, pages, timeline
+from bridge.store.stage import Accepted, Scope, Stage
+from bridge.store.tables import OPEN_INCIDENT, devices, episodes, incidents, notifications, pages, timeline
 
 _CHUNK: Final = 500
 """Values in one IN list: well below SQLite's limit on variables."""
@@ -68,6 +69,11 @@ class Tx:
             self.changed = True
             self._stage.take(change)
 
+    def accept(self, notification: Notification, at: datetime, changes: Iterable[Change]) -> None:
+        """Record that a notification was taken in, and to what it led; `flush` writes it."""
+        touched = tuple(change.incident for change in changes)
+        self._stage.accepted.append(Accepted(notification, at, touched))
+
     async def apply(self, changes: Iterable[Change]) -> None:
         """Write what was decided."""
         self.stage(changes)
@@ -81,8 +87,12 @@ class Tx:
         await self.flush()
 
     async def flush(self) -> None:
-        """Write what is staged: incidents, episodes, withdrawn pages, new pages, timeline."""
+        """Write what is staged: notifications, incidents, episodes, withdrawn pages, new pages, timeline."""
         stage = self._stage
+        if stage.accepted:
+            await self.connection.execute(
+                notifications.insert(), [rows.notification_row(one) for one in stage.accepted]
+            )
         await self._write_incidents(stage)
         await self._write_episodes(stage)
         await self._write_silences(stage)

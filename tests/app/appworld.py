@@ -197,7 +197,7 @@ class World:
 
     async def settled(self) -> None:
         """Come back when the bridge and the phones have nothing to do before time passes."""
-        loops = 3 + bool(self.options.get("heartbeat_url")) + bool(self.bridge.feeds.kept)
+        loops = 4 + bool(self.options.get("heartbeat_url")) + bool(self.bridge.feeds.kept)
         loops += 2 * bool(self.bridge.settings.alertmanagers)
         async with asyncio.timeout(30):
             while True:

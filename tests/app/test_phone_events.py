@@ -10,7 +10,7 @@ import pytest
 from appworld import World, until
 from handset import Handset, Told, listening
 
-from bridge import app
+from bridge import front
 from bridge.api.phone import events
 from bridge.store import owned, queries
 from bridge.store.owned import View
@@ -386,7 +386,7 @@ async def test_the_bridges_stop_ends_the_streams_and_does_not_wait_for_them(
 ) -> None:
     world = alice.world
     await world.stop()
-    monkeypatch.setattr(app, "_DRAIN", 3600.0)  # who waits for a stream to end by itself waits for ever
+    monkeypatch.setattr(front, "DRAIN", 3600.0)  # who waits for a stream to end by itself waits for ever
     monkeypatch.setattr(events, "_KEEP_ALIVE", 3600.0)
     await world.start()
     async with listening(alice) as one, listening(alice) as other:

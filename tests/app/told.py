@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from appworld import World
 from builders import NOW
+from ledgers import verify
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge import bundles
@@ -88,6 +89,7 @@ class Told(World):
     async def record(self) -> dict[str, Any]:
         """All that anybody could tell of the story; what happens at one instant is in no order."""
         await self.settled()
+        assert await verify(self.bridge.store) == []
         phones = {phone.name: _phone(phone) for phone in self.sim.phones}
         listed = [one["id"] for one in await self.incidents(closed=True)]
         stories = [(await self.get(f"/api/v1/incidents/{name}")).json for name in listed]

@@ -36,7 +36,16 @@ from bridge.store.calls import Receipt
 from bridge.store.queries import Stats
 from bridge.store.tables import actions as actions_table
 from bridge.store.tables import calls as call_table
-from bridge.store.tables import enrolments, episodes, incidents, metadata, pages, receipts, timeline
+from bridge.store.tables import (
+    enrolments,
+    episodes,
+    incidents,
+    metadata,
+    notifications,
+    pages,
+    receipts,
+    timeline,
+)
 from bridge.store.tables import overrides as overrides_table
 from bridge.store.tables import silences as silences_table
 
@@ -265,7 +274,8 @@ async def counts(look: Look) -> list[int]:
 
 
 async def test_every_table_that_grows_is_pruned() -> None:
-    pruned = {table.name for table in (*TABLES, actions_table, enrolments, overrides_table, silences_table)}
+    others = (actions_table, enrolments, overrides_table, silences_table, notifications)
+    pruned = {table.name for table in (*TABLES, *others)}
     assert pruned == {*metadata.tables} - {"meta", "devices", "heartbeats"}
 
 
@@ -291,7 +301,7 @@ async def test_what_closed_long_ago_is_deleted_with_all_that_hangs_on_it(
     for name, closed in {"old": 10, "young": 3000, "open": None}.items():
         await rung(store, name, closed=closed)
     clock.move(4000)
-    assert await prune(store, at(2000)) == 2, "one incident, one call"
+    assert await prune(store, at(2000)) == 6, "one row of each table"
     assert {row["id"] for row in await look.rows(incidents)} == {"young", "open"}
     assert await counts(look) == [2] * 6
     assert await prune(store, at(2000)) == 0
@@ -313,7 +323,7 @@ async def test_an_incident_with_a_page_that_has_no_outcome_is_kept(store: Store,
     (bundle,) = (await claim(store)).bundles
     assert await prune(store, at(3600)) == 0
     await settle(store, bundle)
-    assert await prune(store, at(3600)) == 2
+    assert await prune(store, at(3600)) == 4
     assert await counts(look) == [0] * 6
 
 
@@ -323,10 +333,10 @@ async def test_a_call_is_kept_as_long_as_one_of_its_incidents(store: Store, look
     (bundle,) = (await claim(store)).bundles
     await accept(store, bundle)
     await put(store, resolved(one))
-    assert await prune(store, at(3600)) == 1
+    assert await prune(store, at(3600)) == 3
     assert len(await look.rows(call_table)) == 1
     await put(store, resolved(other))
-    assert await prune(store, at(3600)) == 2
+    assert await prune(store, at(3600)) == 4
     assert await counts(look) == [0] * 6
 
 
@@ -344,6 +354,18 @@ async def test_a_batch_is_small_and_says_whether_there_is_more(store: Store, loo
     deleted = []
     while count := await prune(store, at(3600), 5):
         deleted.append(count)
-    assert max(deleted) <= 10
-    assert sum(deleted) == 7 + 21
+    assert max(deleted) <= 4 * 5, "five of each table that has any"
+    assert sum(deleted) == 7 + 7 + 21 + 21
     assert await counts(look) == [0] * 6
+
+
+async def test_an_incident_with_more_alerts_than_a_batch_is_deleted_in_several_and_goes_last(
+    store: Store, look: Look
+) -> None:
+    """However large the backlog is, the writer is never held up by more than a batch."""
+    many = [episode(f"Alert{number}") for number in range(12)]
+    await put(store, resolved(incident("Storm", *many)))
+    left = []
+    while await prune(store, at(3600), 5):
+        left.append((len(await look.rows(episodes)), len(await look.rows(incidents))))
+    assert left == [(7, 1), (2, 1), (0, 0)]

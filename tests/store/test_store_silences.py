@@ -153,7 +153,7 @@ async def test_a_silence_that_is_not_ended_yet_keeps_its_incident(
     clock.move(20)
     assert await prune() == 0
     await settle(store, await claimed(store))
-    assert await prune() == 1
+    assert await prune() == 3, "the incident, its alert and its silence"
     assert await look.rows(table) == []
 
 
