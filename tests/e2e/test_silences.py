@@ -33,14 +33,19 @@ async def silencing(folder: Path, **receiver: Any) -> AsyncIterator[tuple[Rig, C
         flags = ("--cluster.listen-address=", "--web.route-prefix=/am/")
         one = await rig.start_alertmanager(alertmanager_config(rig), *flags)
         one.url += "/am"
-        changed = yaml.safe_load(rig.config.read_text())
-        changed["alertmanager"] = {"url": f"{one.url}/", "reconcile_every": "1s", "reconcile_grace": "3s"}
-        changed["receivers"] = [known | receiver for known in changed["receivers"]]
-        rig.config.write_text(yaml.safe_dump(changed))
+        allow(rig, f"{one.url}/", **receiver)
         await rig.start_bridge()
         await rig.ready()
         phone, _ = await rig.enrol("alice", "alice-iphone")
         yield rig, one, phone
+
+
+def allow(rig: Rig, url: str | list[str], **receiver: Any) -> None:
+    """Let the bridge speak to this Alertmanager, and its receivers say this too."""
+    changed = yaml.safe_load(rig.config.read_text())
+    changed["alertmanager"] = {"url": url, "reconcile_every": "1s", "reconcile_grace": "3s"}
+    changed["receivers"] = [known | receiver for known in changed["receivers"]]
+    rig.config.write_text(yaml.safe_dump(changed))
 
 
 async def fire(rig: Rig, one: Child, *alert: str) -> None:
@@ -156,4 +161,36 @@ async def test_somebody_elses_silence_is_never_touched_and_what_resolves_under_i
         await resolve(rig, one, *ALERT)
         story = await told_of(rig, "alice", "alert resolved")
         assert story["state"] == "resolved"
+        assert "DiskFull: Alertmanager has it no more" in [line["text"] for line in story["timeline"]]
         assert {found["id"] for found in await silences(rig, one)} == {theirs, mine}
+
+
+async def test_with_one_peer_of_a_cluster_dead_the_other_has_the_silence_and_ends_it(tmp_path: Path) -> None:
+    config = configure(tmp_path, {"alice": "db"}, RING, devices=[])
+    async with scene(tmp_path, config) as rig:
+        here, there = rig.address(), rig.address()
+        one, other = [
+            await rig.start_alertmanager(
+                alertmanager_config(rig),
+                f"--cluster.listen-address={mine}",
+                f"--cluster.peer={theirs}",
+                "--cluster.gossip-interval=50ms",
+                name=name,
+            )
+            for name, mine, theirs in (("one", here, there), ("other", there, here))
+        ]
+        allow(rig, [one.url, other.url], ack_creates_silence="2h")
+        await rig.start_bridge()
+        await rig.ready()
+        phone, _ = await rig.enrol("alice", "alice-iphone")
+        await fire(rig, other, *ALERT)
+        await rig.within("a call", phone.wait_for_call(None))
+        del rig.running["one"]
+        await one.stop()
+        phone.answer()
+        made = await silence(rig, other)
+        story = await told_of(rig, "alice", "silence created")
+        assert story["state"] == "acknowledged"
+        await phone.enrolled.act(story["id"], "unacknowledge")
+        await told_of(rig, "alice", "silence ended")
+        assert [over["id"] for over in await silences(rig, other, "--expired")] == [made["id"]]

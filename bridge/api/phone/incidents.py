@@ -184,11 +184,16 @@ def _note(asked: Asked, _: datetime) -> Verb:
     return people.note(body.text, asked.sender.owner)
 
 
+_SILENCE: Final = (
+    "Let nothing of it ring for a while, news included; its alerts are silenced in Alertmanager too, "
+    "where the bridge is allowed to"
+)
+
 _ACTS: Final[tuple[tuple[str, str, type[shapes.Act], Callable[[Asked, datetime], Verb], str], ...]] = (
     ("acknowledge", "acknowledge", shapes.Act, _acknowledge, "Take it: every ring of it ends"),
     ("unacknowledge", "unacknowledge", shapes.Act, _unacknowledge, "Give it back: it rings from step 1"),
     ("handOn", "hand-on", shapes.Act, _hand_on, "Hand it on to the next step, which rings at once"),
-    ("silence", "silence", shapes.Silence, _silence, "Let nothing of it ring for a while, news included"),
+    ("silence", "silence", shapes.Silence, _silence, _SILENCE),
     ("addNote", "notes", shapes.Note, _note, "Write a line into its timeline"),
 )
 
