@@ -30,7 +30,9 @@ from bridge.api.webhook import Webhook
 from bridge.clock import Clock
 from bridge.config import ConfigError, Problem, Settings, load
 from bridge.console import Console
-from bridge.console.sight import Sight
+from bridge.console.acts import Acts
+from bridge.console.door import Door
+from bridge.console.sight import Parts, Sight
 from bridge.desk import Desk
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
@@ -66,6 +68,7 @@ class Options:
     phone_external_url: str | None = None
     heartbeat_url: str | None = None
     web_route_prefix: str = ""
+    console_listen: str | None = None
 
 
 @dataclass(slots=True)
@@ -73,6 +76,7 @@ class Bound:
     """Where the listeners are: filled in when they are bound, port 0 included."""
 
     web: list[str] = field(default_factory=list)
+    console: list[str] = field(default_factory=list)
     phone: str = ""
 
 
@@ -118,9 +122,7 @@ class Bridge:
         stack.push_async_callback(self._close_transport)
         await self._connect_ahead()
         phone_listener = await self._phone_listener(stack, key)
-        phones = Phones(
-            self.options.phone_external_url or self.bound.phone, lambda call_id: receipt_token(key, call_id)
-        )
+        phones = Phones(self._phone_url(), lambda call_id: receipt_token(key, call_id))
         self.sender = Sender(
             self.desk, lambda: self.transport, phones, Outgoing(session), self.clock, self.metrics
         )
@@ -154,7 +156,7 @@ class Bridge:
             await self._loop(stack, "heartbeat", beat.run())
         # Pushed last, unwound first: nothing new comes in while the rest stops.
         stack.push_async_callback(phone_listener.aclose)
-        await self._web_listener(stack)
+        await self._web_listener(stack, key)
         log.info(
             "started", web=self.bound.web, phone=self.bound.phone, apns=self.settings.apns.url or "Apple"
         )
@@ -178,28 +180,38 @@ class Bridge:
 
     # --- listeners ---
 
-    async def _web_listener(self, stack: AsyncExitStack) -> None:
-        front = Front(
-            self.desk,
-            self.web_config,
-            self.metrics,
-            await Senders.load(self.store),
-            self.options.web_route_prefix,
-        )
+    async def _web_listener(self, stack: AsyncExitStack, key: bytes) -> None:
+        prefix = self.options.web_route_prefix
+        door = Door(self.desk, key, prefix)
+        senders = await Senders.load(self.store)
+        front = Front(self.desk, self.web_config, self.metrics, senders, prefix, door.voucher)
         operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
-        devices = Devices(self.desk, lambda: self.options.phone_external_url or self.bound.phone)
+        devices = Devices(self.desk, self._phone_url)
         on_call, ledger = OnCallApi(self.desk, self.feeds), LedgerApi(self.desk)
         webhook = Webhook(self.desk, self.upstream.reconciler.news)
         heartbeats, tests = Heartbeats(self.desk), Tests(self.desk)
+        management = Management(self.desk)
+        rooms = (webhook, operations, management, devices, on_call, heartbeats, tests, ledger)
+        parts = Parts(self.vitals.unready, self.vitals.apple, self.upstream.reconciler.silent)
         console = Console(
-            Sight(self.desk, self.feeds, self.vitals.unready, self.vitals.apple), self.metrics, front.prefix
+            Sight(self.desk, self.feeds, parts),
+            door,
+            Acts(self.desk, door, self._phone_url, prefix),
+            self.metrics,
+            prefix,
         )
         self.store.on_change.append(console.live.wake)
-        rooms = (webhook, operations, Management(self.desk), devices, on_call, heartbeats, tests)
+        context = self.web_config.ssl_context()
+        if self.options.console_listen:
+            app = front.application([console])
+            self.bound.console += await serve(stack, app, [self.options.console_listen], context)
+            app = front.application(rooms)
+        else:
+            app = front.application((*rooms, console))
+        self.bound.web += await serve(stack, app, self.options.web_listen, context)
 
-        app = front.application((*rooms, ledger, console))
-        app.on_shutdown.append(console.live.close)
-        self.bound.web += await serve(stack, app, self.options.web_listen, self.web_config.ssl_context())
+    def _phone_url(self) -> str:
+        return self.options.phone_external_url or self.bound.phone
 
     async def _phone_listener(self, stack: AsyncExitStack, key: bytes) -> AsyncExitStack:
         """Open the phones' listener. Gives what closes it: it must not wait for what starts later."""

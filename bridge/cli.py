@@ -137,6 +137,11 @@ def _ping_url(_: click.Context, __: click.Parameter, value: str | None) -> str |
     help="TLS and authentication of that listener, in exporter-toolkit's format.",
 )
 @click.option(
+    "--console.listen-address",
+    "console_listen",
+    help="For the console alone, which is then not at --web.listen-address. The same file guards it.",
+)
+@click.option(
     "--phone.listen-address",
     "phone_listen",
     default=":9096",
@@ -180,7 +185,7 @@ def serve(log_level: str, log_format: Any, **flags: Any) -> None:
 
     configure_logs(log_level, log_format)
     try:
-        for address in (*flags["web_listen"], flags["phone_listen"]):
+        for address in (*flags["web_listen"], flags["phone_listen"], flags["console_listen"] or ":0"):
             listen(address)
         died = asyncio.run(serve_until_signalled(Options(**flags)))
     except (ConfigError, StoreError, ValueError, OSError) as error:

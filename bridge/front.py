@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -15,7 +15,7 @@ from bridge.config import Secret
 from bridge.desk import Desk
 from bridge.senders import Senders
 from bridge.telemetry import Metrics
-from bridge.web import Identity, Refused, WebConfig, listen, protect
+from bridge.web import Identity, Refused, WebConfig, listen, protect, same_origin
 
 DRAIN: Final = 10.0
 """Seconds that requests and pushes in flight have to end at a stop; the ledger keeps the rest."""
@@ -40,6 +40,7 @@ class Front:
     metrics: Metrics
     senders: Senders
     prefix: str = ""
+    voucher: Callable[[web.Request], Identity | None] | None = None
 
     def application(self, rooms: Iterable[Room]) -> web.Application:
         """Put rooms behind one door."""
@@ -49,12 +50,17 @@ class Front:
             self.config,
             exempt={self.prefix + path for path in _OPEN},
             override=self._source_credentials,
+            voucher=self.voucher,
             on_refused=self._refused,
             on_admitted=self._admitted,
         )
         self.config.on_reload = lambda error: self.metrics.web_reload_ok.set(error is None)
         self.metrics.web_reload_ok.set(1)
-        app.add_routes([self._below(route) for room in rooms for route in room.routes()])
+        app.middlewares.append(same_origin)
+        for room in rooms:
+            app.add_routes([self._below(route) for route in room.routes()])
+            if (close := getattr(room, "close", None)) is not None:
+                app.on_shutdown.append(close)
         return app
 
     def _below(self, route: web.RouteDef) -> web.RouteDef:

@@ -83,6 +83,10 @@ class Reconciler:
             else:
                 await self._wake.wait()
 
+    def silent(self) -> dict[str, datetime | None]:
+        """Say of each Alertmanager since when it does not answer; None: it does."""
+        return {name: kept.silent_since for name, kept in self.kept.items()}
+
     def observe(self) -> None:
         """Bring the gauge up to date."""
         gauge, now = self._metrics.alertmanager_unreachable, self._clock.now()

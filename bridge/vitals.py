@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 from bridge.apns import Transport
 from bridge.clock import Clock
-from bridge.console.sight import Apple
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
 from bridge.sender import Sender
 from bridge.store import Store
 from bridge.telemetry import Metrics
 from bridge.upstream import Upstream
+from bridge.views import board
+from bridge.views.board import Sign
 from bridge.watcher import Watcher
 
 
@@ -67,10 +68,12 @@ class Vitals:
             reasons.append(f"APNs cannot be used: {self._transport().last_error or 'no connection'}")
         return reasons
 
-    def apple(self) -> Apple:
+    def apple(self) -> Sign:
         """Say how the way to Apple is."""
         transport = self._transport()
-        return Apple(transport.usable, self._sender.misconfigured, transport.last_error)
+        return board.apple(
+            usable=transport.usable, misconfigured=self._sender.misconfigured, error=transport.last_error
+        )
 
     async def observe(self) -> None:
         """Bring the gauges up to date."""

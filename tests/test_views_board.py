@@ -124,3 +124,10 @@ def test_a_time_of_another_day_comes_with_its_date() -> None:
 def test_a_span_is_told_roughly_or_exactly(seconds: float, about: str, exactly: str) -> None:
     span = timedelta(seconds=seconds)
     assert (rough(span), exact(span)) == (about, exactly)
+
+
+def test_the_sign_of_the_alertmanagers_says_which_is_silent_and_since_when() -> None:
+    assert board.alertmanagers({}, NOW) == ()
+    assert board.alertmanagers({"eu": None}, NOW)[0].text == "answers"
+    (sign,) = board.alertmanagers({"eu": None, "us": at(-120)}, NOW)
+    assert (sign.tone, sign.text, sign.detail) == ("bad", "1 of 2 silent", "us since 2 min")

@@ -121,3 +121,8 @@ def test_the_holder_is_who_acknowledged_and_nobody_else() -> None:
 
 def test_a_severity_that_nobody_knows_is_quiet() -> None:
     assert [severity_tone(name) for name in ("CRITICAL", "warning", "pink")] == ["bad", "warn", "quiet"]
+
+
+def test_a_drill_rings_the_phone_that_it_names() -> None:
+    policy = receiver(step(devices=("bob-iphone",)))
+    assert words(policy, ring=0, step_ends_at=None)[0] == "rings bob"

@@ -62,26 +62,19 @@ class Devices:
         if device is not None and (not device or one_line(device, NAME) != device):
             return problem(400, f"a device's name is one line of at most {NAME} bytes")
 
-        async def job(tx: Tx) -> enrolment.Code | None:
-            if device is not None and not await enrolment.reusable(tx.connection, device, owner):
-                return None
-            return await enrolment.make_code(tx.connection, owner, device, tx.now)
-
-        code = await self._desk.store.write(job)
+        code = await make_code(self._desk, owner, device)
         if code is None:
             return problem(
                 409, f"{device} is the name of another device", "choose another, or leave it to the phone"
             )
-        log.info("enrolment code made", owner=owner, device=device, expires_at=code.expires_at.isoformat())
         url = self._phone_url().rstrip("/")
-        query = urlencode({"url": url, "code": code.text}, quote_via=quote, safe=":/")
         return answer(
             {
                 "owner": owner,
                 "device": device,
                 "code": code.text,
                 "url": url,
-                "link": f"pushkit-bridge://enrol?{query}",
+                "link": link(url, code),
                 "expires_at": code.expires_at,
             },
             201,
@@ -101,3 +94,23 @@ class Devices:
 
     def _shown(self, row: RowMapping) -> Any:
         return msgspec.to_builtins(telling.device(row, self._desk.settings.people))
+
+
+async def make_code(desk: Desk, owner: str, device: str | None) -> enrolment.Code | None:
+    """Make a one-time code for a person's phone; None where the device's name is another's."""
+
+    async def job(tx: Tx) -> enrolment.Code | None:
+        if device is not None and not await enrolment.reusable(tx.connection, device, owner):
+            return None
+        return await enrolment.make_code(tx.connection, owner, device, tx.now)
+
+    code = await desk.store.write(job)
+    if code is not None:
+        log.info("enrolment code made", owner=owner, device=device, expires_at=code.expires_at.isoformat())
+    return code
+
+
+def link(url: str, code: enrolment.Code) -> str:
+    """Give what the QR code holds: it opens the app."""
+    query = urlencode({"url": url, "code": code.text}, quote_via=quote, safe=":/")
+    return f"pushkit-bridge://enrol?{query}"

@@ -17,7 +17,7 @@ from bridge.config.problems import quote, suggest
 from bridge.desk import Desk, brief
 from bridge.drills import Kind
 from bridge.handovers import Handset
-from bridge.incidents import Change, Slot
+from bridge.incidents import Change
 from bridge.oncall import OnCall
 from bridge.policy import Receiver
 from bridge.store import Tx, enrolment, queries
@@ -52,31 +52,16 @@ class Tests:
         known = await self._names(kind)
         if name not in known:
             return problem(404, f"there is no {kind} {quote(name)}{suggest(name, known)}")
-        slot = drills.slot(kind, name, secrets.token_hex(8))
-        usual = min(drills.lasts(self._desk.settings.policy_of(slot)), _LONGEST)
-        lasts = _seconds(request.query["seconds"]) if "seconds" in request.query else usual
-        if lasts is None:
+        lasts = _seconds(request.query["seconds"]) if "seconds" in request.query else None
+        if lasts is None and "seconds" in request.query:
             return problem(400, "seconds is a number from 10 to 14400")
-        by = _who(request)
-        change = await self._ring(slot, f"{name} is tried out by {by}", lasts)
-        log.info("test begun", kind=kind, name=name, by=by, **brief([change]))
+        change = await begin(self._desk, kind, name, _who(request), lasts)
         return answer({"id": change.incident.id, kind: name}, 201)
 
     async def _names(self, kind: Kind) -> list[str]:
         if kind == "receiver":
             return list(self._desk.settings.receivers)
         return [row["name"] for row in await self._desk.store.read(enrolment.list_devices)]
-
-    async def _ring(self, slot: Slot, summary: str, lasts: timedelta) -> Change:
-        settings = self._desk.settings
-
-        async def job(tx: Tx) -> Change:
-            policy, on_call = settings.policy_of(slot), settings.on_call(await tx.roster())
-            change = drills.begin(slot, "TestCall", summary, lasts, policy, on_call, tx.now)
-            await tx.apply([change])
-            return change
-
-        return await self._desk.store.write(job)
 
     async def show(self, request: web.Request) -> web.Response:
         """Say how a test stands: each hand-over so far, and what came of it once it is over."""
@@ -109,6 +94,23 @@ class Tests:
             return _shown(story, handovers.report(story, phones, now), phones)
 
         return await self._desk.store.read(query)
+
+
+async def begin(desk: Desk, kind: Kind, name: str, by: str, lasts: timedelta | None = None) -> Change:
+    """Ring a device, or by a receiver's policy, that there is; `lasts` None: as long as it takes."""
+    settings, slot = desk.settings, drills.slot(kind, name, secrets.token_hex(8))
+    longest = lasts or min(drills.lasts(settings.policy_of(slot)), _LONGEST)
+
+    async def job(tx: Tx) -> Change:
+        policy, on_call = settings.policy_of(slot), settings.on_call(await tx.roster())
+        summary = f"{name} is tried out by {by}"
+        change = drills.begin(slot, "TestCall", summary, longest, policy, on_call, tx.now)
+        await tx.apply([change])
+        return change
+
+    change = await desk.store.write(job)
+    log.info("test begun", kind=kind, name=name, by=by, **brief([change]))
+    return change
 
 
 def _handset(row: RowMapping, gap: timedelta, people: tuple[str, ...]) -> Handset:

@@ -1,5 +1,6 @@
 """The configuration file: YAML in, frozen settings out, or every problem at once with its place."""
 
+from bridge.config.console import ConsoleSettings, Role
 from bridge.config.loading import load
 from bridge.config.problems import ConfigError, Problem
 from bridge.config.report import check_config
@@ -21,9 +22,11 @@ __all__ = [
     "AlertmanagerSettings",
     "ApnsSettings",
     "ConfigError",
+    "ConsoleSettings",
     "DeviceSettings",
     "Feed",
     "Problem",
+    "Role",
     "Secret",
     "Settings",
     "Source",

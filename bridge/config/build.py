@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias, cast, get_args
 
 from bridge import calendars, policy
-from bridge.config import model
+from bridge.config import console, model
 from bridge.config.fields import TextFile
 from bridge.config.settings import (
     DEFAULT,
@@ -57,6 +57,7 @@ def settings(path: Path, file: model.Model) -> Settings:
         schedules={part.name: _schedule(part, intervals) for part in file.schedules},
         feeds={part.name: feed for part in file.schedules if (feed := _feed(part))},
         spellings=calendars.spellings({person.name: person.calendar_name for person in file.people}),
+        console=console.settings(file.console),
         heartbeats={part.name: _heartbeat(part, file.route) for part in file.heartbeats},
         templates=Templates(file.templates.caller_name, file.templates.reason),
     )

@@ -14,7 +14,8 @@ from pydantic_core import ErrorDetails
 
 from bridge.config import build, checks, crypto, exposure, rota, tree
 from bridge.config.fields import Context
-from bridge.config.model import Model, Part
+from bridge.config.model import Model
+from bridge.config.part import Part
 from bridge.config.problems import ConfigError, Path, suggest
 from bridge.config.settings import Settings
 from bridge.matchers import MatcherError

@@ -8,9 +8,10 @@ from __future__ import annotations
 from datetime import UTC, time, timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from bridge.config import values
+from bridge.config.console import ConsolePart
 from bridge.config.fields import (
     AlertmanagerUrls,
     ApnsKey,
@@ -72,15 +73,8 @@ from bridge.config.fields import (
     Word,
     Years,
 )
+from bridge.config.part import Part
 from bridge.timeintervals import TimeRange, parse_time_range
-
-
-class Part(BaseModel):
-    """A mapping of the file. Keys that it does not name are errors."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
-    )
 
 
 class ApnsPart(Part):
@@ -331,4 +325,5 @@ class Model(Part):
     time_intervals: tuple[TimeIntervalPart, ...] = ()
     receivers: tuple[ReceiverPart, ...] = ()
     heartbeats: tuple[HeartbeatPart, ...] = ()
+    console: ConsolePart = ConsolePart()
     route: RoutePart

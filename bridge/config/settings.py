@@ -10,6 +10,7 @@ from typing import Final
 
 from bridge import drills, oncall, policy, routing, timeintervals
 from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE
+from bridge.config.console import ConsoleSettings
 from bridge.config.problems import Problem
 from bridge.config.values import Secret
 from bridge.incidents import Slot
@@ -148,6 +149,7 @@ class Settings:
     feeds: Mapping[str, Feed] = field(default_factory=dict)
     spellings: Mapping[str, str] = field(default_factory=dict)
     heartbeats: Mapping[str, Heartbeat] = field(default_factory=dict)
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
     alertmanagers: Mapping[str, AlertmanagerSettings] = field(default_factory=dict)
     templates: Templates = Templates()
     warnings: tuple[Problem, ...] = ()

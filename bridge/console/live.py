@@ -66,7 +66,7 @@ class Live:
         for event in self._woken:
             event.set()
 
-    async def close(self, _: web.Application) -> None:
+    def close(self) -> None:
         """End every stream: the listener stops."""
         self._closing.set()
         self.wake()

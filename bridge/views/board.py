@@ -12,7 +12,7 @@ from bridge.oncall import OnCall
 from bridge.policy import Receiver
 from bridge.texts import number
 from bridge.views.ringing import Holder, Next, Tone, holder, severity_tone, upcoming
-from bridge.views.times import When, exact, when
+from bridge.views.times import When, exact, rough, when
 from bridge.watchdogs import Watch
 
 
@@ -158,6 +158,17 @@ def heartbeats(watches: Mapping[str, Watch | None], now: datetime) -> Sign:
     return Sign(
         "Heartbeats", "good", f"{len(seen)} of {len(watches)} come", f"the last {when(max(seen), now).far}"
     )
+
+
+def alertmanagers(silent: Mapping[str, datetime | None], now: datetime) -> tuple[Sign, ...]:
+    """How the Alertmanagers are that we ask: since when each does not answer; nothing where we ask none."""
+    if not silent:
+        return ()
+    mute = {name: since for name, since in silent.items() if since is not None}
+    if not mute:
+        return (Sign("Alertmanager", "good", "answers"),)
+    detail = ", ".join(f"{name} since {rough(now - since)}" for name, since in sorted(mute.items()))
+    return (Sign("Alertmanager", "bad", f"{len(mute)} of {len(silent)} silent", detail),)
 
 
 def calendars(problems: Mapping[str, str | None]) -> tuple[Sign, ...]:

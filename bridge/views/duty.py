@@ -11,6 +11,7 @@ from bridge.oncall import OnCall, Phone
 from bridge.policy import Receiver, Step
 from bridge.pushes import PushKind
 from bridge.schedules import Schedule, Shift
+from bridge.views.ringing import targets
 from bridge.views.times import When, rough, when
 from bridge.zones import local
 
@@ -128,8 +129,10 @@ def stages(policy: Receiver, on_call: OnCall, now: datetime) -> tuple[Stage, ...
 def _stage(number: int, step: Step, policy: Receiver, on_call: OnCall, now: datetime) -> Stage:
     ring = step.ring
     how = "a call" if step.push == "voip" else "a notification"
-    pace = f"{how} every {rough(ring.every)}, {ring.times} times" if step.device_groups else "one post"
-    phones = on_call(step.device_groups, now, policy.otherwise)
+    phones = targets(step, policy, on_call, now)
+    pace = (
+        f"{how} every {rough(ring.every)}, {ring.times} times" if step.device_groups or phones else "one post"
+    )
     return Stage(
         number,
         f"{pace}; on to the next step after {rough(step.then_after)}",

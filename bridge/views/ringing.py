@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 from bridge.incidents import Incident, State
-from bridge.oncall import OnCall
+from bridge.oncall import OnCall, Phone
 from bridge.policy import Receiver, Step
 from bridge.views.times import When, when
 
@@ -102,7 +102,7 @@ def _next_step(incident: Incident, policy: Receiver, on_call: OnCall, at: dateti
     if incident.step < len(policy.steps):
         whom = _whom(policy.steps[incident.step], policy, on_call, at)
         return Next(f"rings {whom}", f"step {incident.step + 1}: nobody answered step {incident.step}")
-    if incident.round <= policy.repeat or not incident.reached:
+    if incident.round <= policy.repeat or (policy.endless and not incident.reached):
         whom = _whom(policy.steps[0], policy, on_call, at)
         why = "the policy is repeated" if incident.reached else "nobody was reached"
         return Next(f"rings {whom}", f"round {incident.round + 1}: {why}")
@@ -110,7 +110,14 @@ def _next_step(incident: Incident, policy: Receiver, on_call: OnCall, at: dateti
 
 
 def _whom(step: Step, policy: Receiver, on_call: OnCall, at: datetime, out: Collection[str] = ()) -> str:
-    phones = on_call(step.device_groups, at, policy.otherwise)
+    phones = targets(step, policy, on_call, at)
     usable = (phone for phone in phones if phone.usable(step.push) and phone.name not in out)
     owners = dict.fromkeys(phone.owner for phone in usable)
     return ", ".join([*owners, *step.webhooks]) or "nobody"
+
+
+def targets(step: Step, policy: Receiver, on_call: OnCall, at: datetime) -> tuple[Phone, ...]:
+    """List the phones of a step, usable or not: of its groups, then those that a drill names."""
+    found = {phone.name: phone for phone in on_call(step.device_groups, at, policy.otherwise)}
+    named = (one for one in on_call.phones if one.owner in step.owners or one.name in step.devices)
+    return tuple((found | {phone.name: phone for phone in named}).values())

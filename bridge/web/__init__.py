@@ -7,6 +7,7 @@ from bridge.web.address import Address, listen
 from bridge.web.credentials import Identity, Refused, check_bearer
 from bridge.web.live import WebConfig
 from bridge.web.middleware import credentials_middleware, identity, protect
+from bridge.web.origin import same_origin
 from bridge.web.settings import WebConfigError
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "identity",
     "listen",
     "protect",
+    "same_origin",
 ]

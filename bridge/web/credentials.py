@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 import bcrypt
 from aiohttp import web
 
-Scheme: TypeAlias = Literal["none", "basic", "bearer", "certificate"]
+Scheme: TypeAlias = Literal["none", "basic", "bearer", "certificate", "proxy"]
 Reason: TypeAlias = Literal["missing", "wrong", "locked out", "overloaded"]
 
 BASIC_CHALLENGE: Final = 'Basic realm="pushkit-bridge", charset="UTF-8"'

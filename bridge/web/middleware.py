@@ -26,6 +26,7 @@ class SecretText(Protocol):
 OnRefused: TypeAlias = Callable[[web.Request, Refused], Awaitable[None]]
 OnAdmitted: TypeAlias = Callable[[web.Request, Identity], Awaitable[None]]
 Override: TypeAlias = Callable[[web.Request], SecretText | None]
+Voucher: TypeAlias = Callable[[web.Request], Identity | None]
 
 _IDENTITY: Final = web.RequestKey("bridge.web.identity", Identity)
 
@@ -36,13 +37,19 @@ def protect(
     *,
     exempt: Collection[str] = frozenset(),
     override: Override | None = None,
+    voucher: Voucher | None = None,
     on_refused: OnRefused | None = None,
     on_admitted: OnAdmitted | None = None,
 ) -> None:
     """Add the middleware and the configured response headers to `app`; see `credentials_middleware`."""
     app.middlewares.append(
         credentials_middleware(
-            config, exempt=exempt, override=override, on_refused=on_refused, on_admitted=on_admitted
+            config,
+            exempt=exempt,
+            override=override,
+            voucher=voucher,
+            on_refused=on_refused,
+            on_admitted=on_admitted,
         )
     )
 
@@ -58,15 +65,16 @@ def credentials_middleware(
     *,
     exempt: Collection[str] = frozenset(),
     override: Override | None = None,
+    voucher: Voucher | None = None,
     on_refused: OnRefused | None = None,
     on_admitted: OnAdmitted | None = None,
 ) -> Middleware:
     """Let in who may come in; answer the others 401 (or 503 when overloaded), JSON `{"error", "hint"}`.
 
     `exempt` are paths that need no credentials. `override` may give a secret that is wanted as the bearer
-    token in place of the listener's own credentials. `on_refused` is awaited before the answer; should it
-    fail, that is logged and the answer stays. `on_admitted` is awaited before the handler, which
-    `identity(request)` tells who was let in.
+    token in place of the listener's own credentials. `voucher` may say who it is, without credentials.
+    `on_refused` is awaited before the answer; should it fail, that is logged and the answer stays.
+    `on_admitted` is awaited before the handler, which `identity(request)` tells who was let in.
     """
 
     @web.middleware
@@ -74,7 +82,8 @@ def credentials_middleware(
         config.refresh()
         if request.path in exempt:
             return await handler(request)
-        verdict = config.over_rate() or await _judge(config, request, override)
+        vouched = voucher(request) if voucher is not None else None
+        verdict = config.over_rate() or vouched or await _judge(config, request, override)
         if isinstance(verdict, Identity):
             request[_IDENTITY] = verdict
             if on_admitted is not None:
