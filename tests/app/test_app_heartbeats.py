@@ -75,6 +75,13 @@ async def test_one_that_stays_away_rings_as_any_incident_and_its_return_resolves
     assert await missing(watching, closed=True) == ["prometheus"] * 2, "it stays away once more: another one"
 
 
+async def test_it_is_missed_to_the_second_whenever_somebody_looked_last(watching: World) -> None:
+    await watching.pass_(7)
+    await beat(watching)
+    await watching.pass_(6 * MINUTE)
+    assert watching.rings() == [367]
+
+
 async def test_a_phone_that_answers_has_it_and_it_stays_open_however_long(watching: World) -> None:
     await watching.pass_(6 * MINUTE)
     watching.alice.answer()
@@ -256,6 +263,8 @@ async def test_a_heartbeat_that_is_taken_out_ends_its_incident_and_is_forgotten(
     await reload(watching, heartbeat())
     await watching.pass_(6 * MINUTE - 1)
     assert await missing(watching) == [], "it is waited for since the reload"
+    await watching.pass_(1)
+    assert await missing(watching) == ["prometheus"]
 
 
 async def test_a_heartbeat_that_is_renamed_is_another_one(watching: World) -> None:
