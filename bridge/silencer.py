@@ -103,7 +103,9 @@ class Silencer:
                 return
 
     async def _one(self, incident_id: str) -> None:
-        errand = await self._store.write(lambda tx: ledger.claim(tx.connection, incident_id, tx.now, _LEASE))
+        errand = await self._store.write(
+            lambda tx: ledger.claim(tx.connection, incident_id, tx.now, _LEASE, self._can_tell)
+        )
         if errand is None:
             return
         try:
@@ -116,17 +118,22 @@ class Silencer:
         self._tell(errand, done)
         await self._store.write(lambda tx: _settle(tx, errand, done))
 
+    def _can_tell(self, source: str) -> bool:
+        return self._desk.settings.alertmanager_of(source) is not None
+
     async def _attempt(self, errand: Errand) -> _Done:
         if errand.wish is None and not errand.told:
             return _Done((_LATE,) if errand.attempt > 1 else ())
         name = self._desk.settings.alertmanager_of(errand.source)
-        one = None if name is None else self._alertmanagers().get(name)
-        if one is None:
-            if errand.told and errand.wish is None:
-                raise _LaterError("the configuration has no Alertmanager for it any more")
+        if name is None and not errand.told:
             return _Done()
+        one = self._alertmanagers().get(name or "")
+        if one is None:
+            raise _LaterError("the configuration has no Alertmanager for it any more")
         found = await self._store.read(lambda c: load_incidents(c, [errand.incident_id]))
-        return await self._carry_out(errand, found[0], one) if found else _Done()
+        if not found or (errand.wish is not None and not found[0].open):
+            return _Done()  # it has ended meanwhile, and wishes something else
+        return await self._carry_out(errand, found[0], one)
 
     async def _carry_out(self, errand: Errand, incident: Incident, one: Alertmanager) -> _Done:
         turn, wish = errand.attempt - 1, errand.wish

@@ -6,7 +6,7 @@ earlier one is on its way needs no queue.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -82,19 +82,27 @@ async def due(connection: AsyncConnection, now: datetime, limit: int) -> list[st
 
 
 async def claim(
-    connection: AsyncConnection, incident_id: str, now: datetime, lease: timedelta
+    connection: AsyncConnection,
+    incident_id: str,
+    now: datetime,
+    lease: timedelta,
+    can_tell: Callable[[str], bool],
 ) -> Errand | None:
-    """Claim one that is due; None where another has it. What Alertmanager may be told is written before."""
+    """Claim one that is due; None where another has it.
+
+    What Alertmanager may be told is written before, where there is one for the source to tell.
+    """
     free = _row(incident_id) & OPEN_SILENCE & (silences.c.next_attempt_at <= now)
-    row = (await connection.execute(select(silences).where(free))).mappings().one_or_none()
+    row = await _locked(connection, free)
     if row is None:
         return None
     wanted = _wish(row, now)
     told = row["told_until"] is not None and row["told_until"] > now
-    ends = [end for end in (row["told_until"], wanted.until if wanted else None) if end is not None]
-    claimed = await connection.execute(
+    may_tell = wanted.until if wanted and can_tell(row["source"]) else None
+    ends = [end for end in (row["told_until"], may_tell) if end is not None]
+    await connection.execute(
         update(silences)
-        .where(free & (silences.c.attempt == row["attempt"]))
+        .where(free)
         .values(
             state="sending",
             attempt=row["attempt"] + 1,
@@ -102,8 +110,6 @@ async def claim(
             told_until=max(ends, default=None),
         )
     )
-    if claimed.rowcount == 0:
-        return None
     return Errand(incident_id, row["source"], wanted, told, row["attempt"] + 1)
 
 
@@ -122,7 +128,7 @@ async def settle(
     Where something else is wanted by now, that is due at once.
     """
     mine = _row(errand.incident_id) & (silences.c.state == "sending") & (silences.c.attempt == errand.attempt)
-    row = (await connection.execute(select(silences).where(mine))).mappings().one_or_none()
+    row = await _locked(connection, mine)
     if row is None:
         return False
     if _wish(row, now) != errand.wish:
@@ -133,6 +139,12 @@ async def settle(
         values = {"state": "settled"}
     await connection.execute(update(silences).where(mine).values(values))
     return True
+
+
+async def _locked(connection: AsyncConnection, which: ColumnElement[bool]) -> RowMapping | None:
+    """Load a row, and let no other replica change it before this transaction ends."""
+    found = await connection.execute(select(silences).where(which).with_for_update())
+    return found.mappings().one_or_none()
 
 
 def _row(incident_id: str) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from alertmanagers import StandIn, standing_in
-from appworld import World
+from appworld import World, until
 from handset import Handset
 from structlog.testing import capture_logs
 
@@ -159,8 +159,18 @@ async def test_without_an_alertmanager_nothing_is_said_of_silences(stage: World)
     stage.config["receivers"][0]["ack_creates_silence"] = "2h"
     await stage.start()
     await stage.webhook(stage.alert())
-    await act(await Handset.enrolled(stage, device="alices"), "acknowledge")
+    alice = await Handset.enrolled(stage, device="alices")
+    await act(alice, "acknowledge")
+    await act(alice, "silence", seconds=600)
+    await resolved(alice)
+    await stage.pass_(5)
     assert await lines(stage) == []
+    await until(lambda: nothing_waits(stage))
+
+
+async def nothing_waits(world: World) -> bool:
+    await world.get("/metrics")
+    return world.metric("silences_waiting") == 0
 
 
 async def test_the_bridges_own_alarms_are_silenced_nowhere(alice: Handset, upstream: StandIn) -> None:

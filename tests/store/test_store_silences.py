@@ -24,7 +24,9 @@ LONGER = replace(ACKNOWLEDGED, ack_silence_until=at(7200))
 
 
 async def claim(store: Store, of: Incident = ACKNOWLEDGED) -> Errand | None:
-    return await store.write(lambda tx: silences.claim(tx.connection, of.id, tx.now, LEASE))
+    return await store.write(
+        lambda tx: silences.claim(tx.connection, of.id, tx.now, LEASE, lambda source: source == "default")
+    )
 
 
 async def claimed(store: Store) -> Errand:
@@ -164,3 +166,11 @@ async def test_the_longest_due_come_first(store: Store, clock: MovedClock) -> No
     await put(store, ACKNOWLEDGED)
     assert await due(store, clock) == [other.id, ACKNOWLEDGED.id]
     assert await due(store, clock, 1) == [other.id]
+
+
+async def test_where_there_is_no_alertmanager_it_was_told_nothing(store: Store) -> None:
+    elsewhere = replace(ACKNOWLEDGED, slot=replace(ACKNOWLEDGED.slot, source="eu"))
+    await put(store, elsewhere)
+    await settle(store, await claimed(store))
+    await put(store, replace(resolved(elsewhere), ack_silence_until=None))
+    assert await claimed(store) == Errand(elsewhere.id, "eu", None, told=False, attempt=1)
