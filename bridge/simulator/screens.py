@@ -34,6 +34,14 @@ _FATES: Final[dict[Fate, str]] = {
     "expired": "taken by Apple, and lost: flight mode",
 }
 
+_LABELS: Final = {
+    "critical": "Critical",
+    "time-sensitive": "Time Sensitive",
+    "active": "On call",
+    "passive": "Passive",
+}
+"""What iOS writes above a notification, by its interruption level; "active" is the app's own name."""
+
 
 def screen(phone: Phone) -> dict[str, Any]:
     """Give all that is shown of one phone."""
@@ -145,6 +153,7 @@ def _card(push: Push) -> dict[str, Any]:
         "title": _text(shown.get("title")),
         "body": _text(shown.get("body")),
         "level": level,
+        "label": _LABELS.get(level, level),
         "incident": _first_incident(push.payload),
         "sound": push.fate == "notified" and level != "passive",
     }
@@ -167,6 +176,7 @@ def _missed(call: Call) -> dict[str, Any]:
         "title": _text(call.payload.get("caller_name")),
         "body": _why(call),
         "level": "call",
+        "label": "Missed call" if call.why == "unanswered" else "Call ended",
         "incident": _first_incident(call.payload),
         "sound": False,
     }

@@ -47,6 +47,7 @@ async def test_the_command_says_what_to_configure_and_stops_on_a_signal(tmp_path
         ("bob", "cd" * 32),
     ]
     assert said["devices"][1]["alert_token"] == "ef" * 32
+    assert any("open http://127.0.0.1:" in line for line in lines)
     process.send_signal(number)
     async with asyncio.timeout(20):
         _, problems = await process.communicate()

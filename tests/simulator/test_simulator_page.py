@@ -333,7 +333,7 @@ async def test_a_call_that_nobody_took_stays_as_a_card_until_the_person_clears_i
     assert screen(phone)["cards"] == []
     time.pass_(seconds=31)
     [card] = screen(phone)["cards"]
-    assert (card["title"], card["body"], card["level"]) == ("missed", "unanswered", "call")
+    assert (card["title"], card["body"], card["label"]) == ("missed", "unanswered", "Missed call")
     time.pass_(seconds=1)
     phone.tidy()
     assert screen(phone)["cards"] == []

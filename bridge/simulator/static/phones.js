@@ -42,8 +42,6 @@ const ago = (at) => {
   return minutes < 60 ? `${minutes} min` : minutes < 1440 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 1440)} d`;
 };
 
-const LEVELS = { critical: "Critical", "time-sensitive": "Time Sensitive", passive: "Passive", active: "", call: "Missed call" };
-
 const FOCUS = {
   "do-not-disturb": "Do Not Disturb",
   "cut-off": "Flight mode",
@@ -275,7 +273,7 @@ class Phone {
 
   drawSurroundings(state) {
     const { enrolled, behaviour } = state;
-    put(this.$(".phone-owner"), enrolled ? `${enrolled.owner}’s, enrolled as ${enrolled.device}` : "not enrolled");
+    put(this.$(".phone-owner"), enrolled ? `${enrolled.owner}’s, enrolled as ${enrolled.device}` : "not enrolled: it rings, and hears nothing else");
     for (const button of this.root.querySelectorAll("[data-manner]")) {
       button.setAttribute("aria-pressed", String(button.dataset.manner === behaviour));
     }
@@ -308,8 +306,7 @@ class Phone {
   }
 
   card(card, fresh) {
-    const level = LEVELS[card.level] ?? card.level;
-    const head = make("span", "card-head", "", make("span", "", level || "On call"), make("time", "", ago(card.at)));
+    const head = make("span", "card-head", "", make("span", "", card.label), make("time", "", ago(card.at)));
     head.lastChild.dateTime = card.at;
     const mark = make("span", "card-icon", "", icon(card.kind === "call" ? "handset" : "bell"));
     const texts = make("span", "card-texts", "", head, make("span", "card-title", card.title), make("span", "card-body", card.body));
