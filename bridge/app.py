@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge import keeper
+from bridge import console, keeper
 from bridge.api.answers import errors
 from bridge.api.devices import Devices
 from bridge.api.heartbeats import Heartbeats
@@ -29,10 +29,6 @@ from bridge.api.tests import Tests
 from bridge.api.webhook import Webhook
 from bridge.clock import Clock
 from bridge.config import ConfigError, Problem, Settings, load
-from bridge.console import Console
-from bridge.console.acts import Acts
-from bridge.console.door import Door
-from bridge.console.sight import Parts, Sight
 from bridge.desk import Desk
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
@@ -182,9 +178,10 @@ class Bridge:
 
     async def _web_listener(self, stack: AsyncExitStack, key: bytes) -> None:
         prefix = self.options.web_route_prefix
-        door = Door(self.desk, key, prefix)
+        parts = console.Parts(self.vitals.unready, self.vitals.apple, self.upstream.reconciler.silent)
+        pages = console.make(self.desk, self.feeds, parts, key, self._phone_url, prefix)
         senders = await Senders.load(self.store)
-        front = Front(self.desk, self.web_config, self.metrics, senders, prefix, door.voucher)
+        front = Front(self.desk, self.web_config, self.metrics, senders, prefix, pages.door.voucher)
         operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
         devices = Devices(self.desk, self._phone_url)
         on_call, ledger = OnCallApi(self.desk, self.feeds), LedgerApi(self.desk)
@@ -192,22 +189,13 @@ class Bridge:
         heartbeats, tests = Heartbeats(self.desk), Tests(self.desk)
         management = Management(self.desk)
         rooms = (webhook, operations, management, devices, on_call, heartbeats, tests, ledger)
-        parts = Parts(self.vitals.unready, self.vitals.apple, self.upstream.reconciler.silent)
-        console = Console(
-            Sight(self.desk, self.feeds, parts),
-            door,
-            Acts(self.desk, door, self._phone_url, prefix),
-            self.metrics,
-            prefix,
-        )
-        self.store.on_change.append(console.live.wake)
         context = self.web_config.ssl_context()
         if self.options.console_listen:
-            app = front.application([console])
+            app = front.application([pages])
             self.bound.console += await serve(stack, app, [self.options.console_listen], context)
             app = front.application(rooms)
         else:
-            app = front.application((*rooms, console))
+            app = front.application((*rooms, pages))
         self.bound.web += await serve(stack, app, self.options.web_listen, context)
 
     def _phone_url(self) -> str:

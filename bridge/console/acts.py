@@ -108,7 +108,8 @@ class Acts:
             "expires": f"{code.expires_at:%H:%M} UTC",
             "qr": square.svg_inline(scale=6, border=3, dark="#000", light="#fff", svgclass="qr"),
         }
-        return html(render("enrol.html", {**context, "view": "phones", "live": "", "person": person}))
+        frame = {"view": "phones", "live": "", "person": person, "done": "", "now": self._desk.clock.now()}
+        return html(render("enrol.html", {**context, **frame}))
 
     async def test(self, request: web.Request, person: Person, _: Form) -> web.Response:
         """Ring one phone, and go where each hand-over is told."""

@@ -18,7 +18,6 @@ from bridge.console.rendering import ASSETS, render
 from bridge.console.replies import DONE, html, shown
 from bridge.console.sight import Asked, Context, Sight
 from bridge.look import asset
-from bridge.telemetry import Metrics
 
 Look: TypeAlias = Callable[[web.Request], Awaitable[Context]]
 
@@ -40,12 +39,12 @@ class View:
 class Console:
     """The pages, and what their forms do. `prefix` is "" or "/path"."""
 
-    def __init__(self, sight: Sight, door: Door, acts: Acts, metrics: Metrics, prefix: str) -> None:
+    def __init__(self, sight: Sight, door: Door, acts: Acts, prefix: str) -> None:
         self._sight = sight
-        self._door = door
+        self.door = door
         self._acts = acts
         self._prefix = prefix
-        self.live = Live(metrics)
+        self.live = Live(sight.metrics)
         # Stands for a token in what all who look at a page share.
         self._blank = secrets.token_hex(32)
         self._views = (
@@ -89,19 +88,19 @@ class Console:
 
     async def page(self, view: View, request: web.Request) -> web.Response:
         """Show a page, and begin a session where there is none: its forms need one."""
-        person = self._door.person(request)
-        session = self._door.session(request) or fresh()
+        person = self.door.person(request)
+        session = self.door.session(request) or fresh()
         context = await view.look(request)
         done = DONE.get(request.query.get("done", ""), "")
-        common = self._common(view, request, person, self._door.token(session, person))
+        common = self._common(view, request, person, self.door.token(session, person))
         response = html(render(f"{view.name}.html", {**context, **common, "done": done}))
-        self._door.keep_session(request, response, session)
+        self.door.keep_session(request, response, session)
         return response
 
     async def stream(self, view: View, request: web.Request) -> web.StreamResponse:
         """Keep a page up to date."""
-        person = self._door.person(request)
-        token = self._door.token(self._door.session(request) or "", person)
+        person = self.door.person(request)
+        token = self.door.token(self.door.session(request) or "", person)
 
         async def make() -> Parts:
             common = self._common(view, request, person, self._blank)

@@ -69,6 +69,7 @@ class Sight:
         self._desk = desk
         self._feeds = feeds
         self._parts = parts
+        self.metrics = desk.metrics
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def now(self, page: int) -> Context:
