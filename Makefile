@@ -8,7 +8,7 @@ BENCH_READY := .venv/bench-ready
 # The pure floor's own tests; tests/pure.coveragerc names the modules that they must cover.
 PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildcard $(patsubst %,tests/test_%*.py,\
 	alerts bundles calendars digest drills escalation handovers incidents lifecycle matchers oncall payloads people \
-	policy presence pushes routing routetree schedules silences templates texts timeintervals views watchdogs zones))))
+	policy presence pushes replay routing routetree schedules silences templates texts timeintervals views watchdogs zones))))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz check bench soak fmt lock image

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from typing import Any, Final
+from urllib.parse import quote
 
 import click
 
@@ -19,7 +20,7 @@ _WRONG, _CANNOT_SAY = 1, 2
 
 @click.group()
 def ledger() -> None:
-    """Audit the record of a running bridge."""
+    """Audit the record of a running bridge, read an incident's story, send failed pages again."""
 
 
 @ledger.command("verify")
@@ -57,3 +58,46 @@ def _audit(bridge: Bridge, query: dict[str, str]) -> dict[str, Any]:
                 "checked": dict(checked),
                 "findings": findings,
             }
+
+
+@ledger.command("show")
+@asking
+@click.argument("incident")
+def show(bridge: Bridge, output: str, incident: str) -> None:
+    """Tell all of one incident's story in order, from the webhook to its end, and how long each step took."""
+    found = ask(bridge, "GET", f"/api/v1/ledger/incidents/{quote(incident, safe='')}")
+    say(found, output, listings.chronicle)
+
+
+@ledger.command("replay")
+@asking
+@click.option("--since", help="Of pages made since then: RFC 3339, or how long ago, such as 1h.")
+@click.option("--until", help="As --since; without it, now.")
+@click.option("--dry-run", is_flag=True, help="Only tell what it would do.")
+@click.option("--by", default="", help="Who asks, where the bridge does not ask for credentials.")
+@click.argument("incident", required=False)
+def replay(
+    bridge: Bridge,
+    output: str,
+    since: str | None,
+    until: str | None,
+    *,
+    dry_run: bool,
+    by: str,
+    incident: str | None,
+) -> None:
+    """Send failed pages again, of INCIDENT or of a span, where that is still of use.
+
+    An open incident that reached nobody rings anew, by the same rules; a post that failed goes out again.
+    """
+    if incident is None and since is None:
+        raise click.UsageError("give INCIDENT, or --since")
+    given = {"incident": incident, "since": since, "until": until, "by": by}
+    query = {name: value for name, value in given.items() if value} | ({"dry_run": "true"} if dry_run else {})
+    done: list[dict[str, Any]] = []
+    after: str | None = ""
+    while after is not None:
+        part = ask(bridge, "POST", "/api/v1/ledger/replay", query | {"after": after})
+        done += part["incidents"]
+        after = part["next"]
+    say({"dry_run": dry_run, "incidents": done}, output, listings.replayed)

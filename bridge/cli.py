@@ -50,7 +50,11 @@ class _Commands(click.Group):
             "incidents",
             "Look at the incidents of a running bridge, and acknowledge them.",
         ),
-        "ledger": ("bridge.auditor", "ledger", "Audit the record of a running bridge."),
+        "ledger": (
+            "bridge.auditor",
+            "ledger",
+            "Audit the record of a running bridge, read an incident's story, send failed pages again.",
+        ),
         "oncall": (
             "bridge.onduty",
             "oncall",

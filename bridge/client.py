@@ -20,6 +20,7 @@ _LONGEST: Final = 1000
 # Which command lists what is below a path.
 _LISTS: Final = {
     "/api/v1/incidents/": "incidents list",
+    "/api/v1/ledger/incidents/": "incidents list",
     "/api/v1/devices/": "devices list",
     "/api/v1/overrides/": "oncall show",
 }

@@ -182,7 +182,7 @@ class Desk:
             found = await tx.incidents(Scope(ids=(incident_id,)))
             if not found or (once is not None and not await actions.first(tx.connection, once, tx.now)):
                 return found[0] if found else None
-            change = _act(settings, Change(found[0]), verb, await tx.roster(), tx.now)
+            change = act(settings, Change(found[0]), verb, await tx.roster(), tx.now)
             await apply(tx, settings, [change])
             return change.incident
 
@@ -262,7 +262,8 @@ class Desk:
         return await apply(tx, settings, changes)
 
 
-def _act(settings: Settings, change: Change, verb: Verb, roster: Roster, now: datetime) -> Change:
+def act(settings: Settings, change: Change, verb: Verb, roster: Roster, now: datetime) -> Change:
+    """Let a person act on an incident, and the clock after that."""
     policy, on_call = settings.policy_of(change.incident.slot), settings.on_call(roster)
     return lifecycle.advance(verb(change, policy, on_call, now), policy, on_call, now)
 
@@ -283,7 +284,7 @@ def _heard(
     if receipt.kind == "answered":
         owner = next((phone.owner for phone in roster.phones if phone.name == call.device), call.device)
         verb = people.acknowledge(owner, dict(call.carries)[change.incident.id])
-        return _act(settings, change, verb, roster, now)
+        return act(settings, change, verb, roster, now)
     if page is None:
         return change
     policy, on_call = settings.policy_of(change.incident.slot), settings.on_call(roster)

@@ -172,6 +172,40 @@ def _told(story: Story) -> Iterator[Handover]:
             yield Handover(f"timeline {number}", _at(event["at"]), "", event["kind"], event["text"])
 
 
+# --- an incident's whole story ----------------------------------------------------------------
+
+
+def chronicle(story: Story, now: datetime) -> list[tuple[Handover, float | None]]:
+    """Tell all of an incident's story in order, each with the seconds since the hand-over before it.
+
+    That is the one before on the same page's way, or the call's that a receipt is of; None: it begins one.
+    """
+    found = [*_notified(story), *_decided(story), *_sent(story, {}, now), *_said(story)]
+    last: dict[str, datetime] = {}
+    told: list[tuple[Handover, float | None]] = []
+    calls = {page["id"]: page["call_id"] for page in story["pages"]}
+    for one in sorted(found, key=lambda handover: handover.at):
+        way = one.key.partition(" ")[0]
+        before = last.get(way)
+        told.append((one, None if before is None else (one.at - before).total_seconds()))
+        last[way] = one.at
+        if calls.get(way):
+            last[calls[way]] = one.at
+    return told
+
+
+def _notified(story: Story) -> Iterator[Handover]:
+    for one in story["notifications"]:
+        number, fired, ended = one["id"], len(one["firing"]), len(one["resolved"])
+        text = f"notification {number} from {one['source']}: {fired} firing, {ended} resolved"
+        yield Handover(f"notification-{number}", _at(one["at"]), "", "accepted", text)
+
+
+def _decided(story: Story) -> Iterator[Handover]:
+    for number, event in enumerate(story["timeline"]):
+        yield Handover(f"timeline-{number}", _at(event["at"]), "", event["kind"], event["text"])
+
+
 # --- what came of it --------------------------------------------------------------------------
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from io import StringIO
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import segno
 
+from bridge.handovers import chronicle as in_order
 from bridge.texts import one_line
 
 _LONGEST: Final = 1000
@@ -58,6 +59,27 @@ def story(one: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "timeline:")
     for event in one["timeline"]:
         yield f"  {_time(event['at'], 'milliseconds')}  {event['kind']}: {text(event['text'])}"
+
+
+def chronicle(one: Mapping[str, Any]) -> Iterator[str]:
+    """Show all of an incident's story in order; beside each hand-over, how long it took."""
+    yield from (line(one), "")
+    for told, seconds in in_order(one, datetime.now(UTC)):
+        delay = "" if seconds is None else f"+{seconds:.3f}s"
+        target = f"{text(told.target)}: " if told.target else ""
+        at = _time(told.at.isoformat(), "milliseconds")
+        yield f"  {at}  {delay:>11}  {target}{told.what}: {text(told.text)}"
+
+
+def replayed(found: Mapping[str, Any]) -> Iterator[str]:
+    """Show what became of failed pages that were asked for again, or would."""
+    would = "would do: " if found["dry_run"] else ""
+    for one in found["incidents"]:
+        pages = _count(len(one["pages"]), "failed page")
+        what = one["does"] if not one["why"] else f"nothing, for {one['why']}"
+        yield f"{one['incident']}  {text(one['title']) or '(no name)'}  {pages}  {would}{text(what)}"
+    if not found["incidents"]:
+        yield "no page failed"
 
 
 def audit(found: Mapping[str, Any]) -> Iterator[str]:

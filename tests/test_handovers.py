@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from builders import NOW, at
 
-from bridge.handovers import Handset, Report, report
+from bridge.handovers import Handset, Report, chronicle, report
 
 NAME = "alice-iphone"
 ENROLLED, STATIC = Handset(enrolled=True), Handset(enrolled=False)
@@ -262,3 +262,38 @@ def test_a_receiver_passes_when_somebody_acknowledges() -> None:
 def test_the_time_of_a_handover_is_an_instant() -> None:
     found = told(story(pages=[page()]))
     assert found.handovers[0].at.utcoffset() == timedelta()
+
+
+# --- an incident's whole story ----------------------------------------------------------------
+
+
+def test_a_chronicle_tells_everything_in_order_and_how_long_each_hand_over_took() -> None:
+    heard = {"id": 7, "at": iso(0), "source": "default", "firing": ["a", "b"], "resolved": []}
+    lines = [{"at": iso(0), "kind": "triggered", "text": "DiskFull"}]
+    lines += [{"at": iso(9), "kind": "note", "text": "on my way"}]
+    hook = page(
+        "webhook", target="tickets", call_id=None, settled_at=iso(4), outcome="expired", reason="HTTP 500"
+    )
+    it = story(
+        notifications=[heard],
+        timeline=lines,
+        pages=[page(), hook],
+        calls=[call()],
+        receipts=[receipt("received", 3.5)],
+    )
+    found = [
+        ((one.at - NOW).total_seconds(), one.what, one.target, took) for one, took in chronicle(it, at(20))
+    ]
+    assert found == [
+        (0, "accepted", "", None),
+        (0, "triggered", "", None),
+        (0, "committed", NAME, None),
+        (0, "committed", "tickets", None),
+        (1, "claimed", NAME, 1),
+        (2, "accepted", NAME, 1),
+        (3.5, "received", NAME, 1.5),
+        (4, "expired", "tickets", 4),
+        (9, "note", "", None),
+    ]
+    (first, _), *_ = chronicle(it, at(20))
+    assert first.text == "notification 7 from default: 2 firing, 0 resolved"

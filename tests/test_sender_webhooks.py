@@ -15,8 +15,10 @@ from builders import at, receiver, step
 from ledgers import incident, page, put
 from senderworld import World, world
 
-from bridge import outgoing, people, sender
+from bridge import outgoing, people, replayer, sender
 from bridge.config import Secret
+from bridge.replayer import Wish
+from bridge.store.tables import timeline
 
 HOOK = receiver(step("platform"), step(webhooks=("hook",), then_after=3600))
 """Alice, and five minutes later the webhook."""
@@ -227,3 +229,22 @@ async def test_a_webhook_for_an_incident_that_is_gone_harms_nobody(sending: Worl
     assert [line["event"] for line in logs] == ["a send failed"]
     await sending.send(3600)
     assert await sending.pages() == [("webhook", "hook", "expired", "no answer in time")]
+
+
+async def test_a_post_that_failed_goes_out_again_when_somebody_asks_and_once(sending: World) -> None:
+    sending.hook.answers = [500]
+    (change,) = await sending.room.fire("DiskFull")
+    await sending.send()
+    await sending.send(3600)
+    assert (await sending.page())["outcome"] == "expired"
+    settings, wish = sending.desk.settings, Wish(at(-1), at(9999), "carol")
+    found = [
+        await sending.room.store.write(lambda tx: replayer.again(tx, settings, change.incident.id, wish))
+        for _ in range(2)
+    ]
+    assert [one.does for one in found if one is not None] == ["posts again to hook", "nothing"]
+    await sending.send()
+    assert len(sending.hook.requests) == 2
+    assert len(set(sending.hook.keys)) == 2, "the server is not to take it for the one that it refused"
+    lines = await sending.room.look.rows(timeline, kind="replayed")
+    assert [line["text"] for line in lines] == ["by carol, for 1 expired: posts again to hook"]

@@ -25,6 +25,11 @@ def problem(status: int, error: str, hint: str = "") -> web.Response:
     return answer({"error": error, "hint": hint} if hint else {"error": error}, status)
 
 
+def no_such_incident(wanted: str) -> web.Response:
+    """Answer that there is no incident of this id."""
+    return problem(404, f"there is no incident {wanted[:100]!r}", "GET /api/v1/incidents lists them")
+
+
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn what handlers raise into JSON; what cannot be committed is 503, which Alertmanager retries."""

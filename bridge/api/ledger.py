@@ -1,19 +1,31 @@
-"""The management API behind `pushkit-bridge ledger`: verify."""
+"""The management API behind `pushkit-bridge ledger`: verify, show, replay."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
 
 from aiohttp import web
 
+from bridge import replayer
 from bridge.alerts import timestamp
-from bridge.api.answers import answer, problem
+from bridge.api.answers import answer, no_such_incident, problem
 from bridge.config import duration
 from bridge.desk import Desk
-from bridge.store import audit
+from bridge.replay import FAILED
+from bridge.replayer import Replayed, Wish
+from bridge.store import audit, failed, queries
+from bridge.store.tx import load_incidents
 from bridge.store.windows import Span
+from bridge.texts import one_line
+from bridge.web import identity
+
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_INCIDENTS: Final = 100
+"""Incidents whose pages are sent again by one request."""
 
 
 class LedgerApi:
@@ -24,7 +36,52 @@ class LedgerApi:
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes."""
-        return [web.get("/api/v1/ledger/verify", self.verify)]
+        return [
+            web.get("/api/v1/ledger/verify", self.verify),
+            web.get("/api/v1/ledger/incidents/{id}", self.show),
+            web.post("/api/v1/ledger/replay", self.replay),
+        ]
+
+    async def show(self, request: web.Request) -> web.Response:
+        """Tell one incident's whole story, with the notifications that it comes from."""
+        wanted = request.match_info["id"]
+        found = await self._desk.store.read(partial(queries.show_record, incident_id=wanted))
+        return answer(found) if found is not None else no_such_incident(wanted)
+
+    async def replay(self, request: web.Request) -> web.Response:
+        """Send failed pages again: of ?incident, of those made from ?since until ?until, or both.
+
+        ?dry_run=true tells what it would do; ?after goes on where the last answer ended.
+        """
+        now, query = self._desk.clock.now(), request.query
+        if "incident" not in query and "since" not in query:
+            return problem(400, "give an incident, or since when pages failed", "?incident=ID or ?since=1h")
+        try:
+            since, until = instant(query.get("since"), now, _EVER), instant(query.get("until"), now, now)
+        except ValueError as error:
+            return problem(400, str(error))
+        by = one_line(identity(request).name or query.get("by", ""), 200) or "an operator"
+        wish = Wish(since, until, by, dry_run=query.get("dry_run", "false") == "true")
+        ids = [query["incident"]] if "incident" in query else await self._failed(wish, query.get("after", ""))
+        done = [await self._again(name, wish) for name in ids]
+        if "incident" in query and done == [None] and not await self._is_there(query["incident"]):
+            return no_such_incident(query["incident"])
+        found = [asdict(one) for one in done if one is not None]
+        return answer({"incidents": found, "next": ids[-1] if len(ids) == _INCIDENTS else None})
+
+    async def _is_there(self, name: str) -> bool:
+        return bool(await self._desk.store.read(lambda connection: load_incidents(connection, [name])))
+
+    async def _failed(self, wish: Wish, after: str) -> list[str]:
+        return await self._desk.store.read(
+            lambda connection: failed.incidents_of(
+                connection, wish.since, wish.until, FAILED, after, _INCIDENTS
+            )
+        )
+
+    async def _again(self, name: str, wish: Wish) -> Replayed | None:
+        settings = self._desk.settings
+        return await self._desk.store.write(lambda tx: replayer.again(tx, settings, name, wish))
 
     async def verify(self, request: web.Request) -> web.Response:
         """Audit a slice: ?since and ?until in RFC 3339 or as 24h (ago); ?after: where the last one ended.

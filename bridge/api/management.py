@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from bridge import people
-from bridge.api.answers import answer, problem
+from bridge.api.answers import answer, no_such_incident, problem
 from bridge.desk import Desk
 from bridge.store import queries
 from bridge.texts import one_line
@@ -47,15 +47,11 @@ class Management:
         """Tell one incident's whole story."""
         wanted = request.match_info["id"]
         found = await self._desk.store.read(partial(queries.show_incident, incident_id=wanted))
-        return answer(found) if found is not None else _no_such(wanted)
+        return answer(found) if found is not None else no_such_incident(wanted)
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """Acknowledge, by who the credentials say, or ?by=NAME where nobody had to say who they are."""
         wanted = request.match_info["id"]
         by = one_line(identity(request).name or request.query.get("by", ""), 200) or "an operator"
         incident = await self._desk.act(wanted, people.acknowledge(by))
-        return answer(queries.summary(incident)) if incident is not None else _no_such(wanted)
-
-
-def _no_such(wanted: str) -> web.Response:
-    return problem(404, f"there is no incident {wanted[:100]!r}", "GET /api/v1/incidents lists them")
+        return answer(queries.summary(incident)) if incident is not None else no_such_incident(wanted)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, and_, func, select, true, tuple_
+from sqlalchemy import ColumnElement, and_, func, literal, or_, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.alerts import DRILL_SOURCE
+from bridge.store import rows
 from bridge.store.devices import DOUBTFUL
 from bridge.store.tables import (
     OPEN_INCIDENT,
@@ -229,6 +230,35 @@ async def show_incident(connection: AsyncConnection, incident_id: str) -> dict[s
             .order_by(timeline.c.id),
         ),
     }
+
+
+_NOTIFICATIONS: Final = 1000
+"""Notifications in one incident's story: the newest."""
+
+
+async def show_record(connection: AsyncConnection, incident_id: str) -> dict[str, Any] | None:
+    """Tell one incident's story with the notifications that brought it alerts, or ended them."""
+    story = await show_incident(connection, incident_id)
+    if story is None:
+        return None
+    lived = await connection.execute(
+        select(incidents.c.opened_at, incidents.c.resolved_at).where(incidents.c.id == incident_id)
+    )
+    begun, ended = lived.one()
+    mine = notifications.c.at >= begun
+    mine &= literal(ended is None) | (notifications.c.at <= (ended or begun))
+    named = (
+        column.contains(f"{incident_id}:", autoescape=True)
+        for column in (notifications.c.firing, notifications.c.resolved)
+    )
+    newest = select(notifications).where(mine & or_(*named)).order_by(notifications.c.id.desc())
+    found = (await connection.execute(newest.limit(_NOTIFICATIONS))).mappings().all()
+    return story | {"notifications": [_of_incident(row, incident_id) for row in reversed(found)]}
+
+
+def _of_incident(row: Any, incident_id: str) -> dict[str, Any]:
+    brought = {name: list(rows.ways(row[name]).get(incident_id, ())) for name in ("firing", "resolved")}
+    return {"id": row["id"], "at": _iso(row["at"]), "source": row["source"]} | brought
 
 
 async def prune(connection: AsyncConnection, before: datetime, limit: int) -> int:

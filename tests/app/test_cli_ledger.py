@@ -11,6 +11,7 @@ from appworld import World
 from commands import ask, run
 from sqlalchemy import Table, delete, update
 
+from bridge.simulator import Answer
 from bridge.store import Tx, audit
 from bridge.store.tables import incidents, meta, pages
 
@@ -144,3 +145,137 @@ async def test_a_large_ledger_is_audited_slice_by_slice(
     checked = found["checked"]
     assert (checked["notifications"], checked["incidents"], checked["pages"]) == (10, 10, 10)
     assert len({one["id"] for one in found["findings"]}) == 10
+
+
+# --- show -------------------------------------------------------------------------------------
+
+
+async def test_show_tells_an_incidents_whole_story_and_how_long_each_step_took(world: World) -> None:
+    await world.webhook(world.alert("DiskFull"), world.alert("NodeDown"))
+    await world.webhook(world.alert("NodeDown", resolved=True))
+    world.alice.answer()
+    await world.pass_(10)
+    await world.webhook(world.alert("DiskFull", resolved=True))
+    one = next(one for one in await world.incidents(closed=True) if one["title"] == "DiskFull")
+    result = await ask(world, "ledger", "show", one["id"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    head, empty, *lines = result.stdout.splitlines()
+    assert (head.split()[:2], empty) == ([one["id"], "resolved,"], "")
+    told = [line.split(maxsplit=1)[1].strip() for line in lines]
+    assert told[0] == "accepted: notification 1 from default: 1 firing, 0 resolved"
+    assert "notification 2" not in result.stdout, "that one was about the other"
+    assert "accepted: notification 3 from default: 0 firing, 1 resolved" in told
+    call = world.alice.calls.items[0].uuid
+    way = [line for line in told if "alice-iphone" in line and line.startswith("+")]
+    assert way[0] == f"+0.000s  alice-iphone: claimed: as call {call}"
+    assert any(line.startswith("+0.000s  alice-iphone: answered: by the phone") for line in way)
+    kinds = [line.split(":")[0] for line in told]
+    assert kinds.index("triggered") < kinds.index("acknowledged") < kinds.index("resolved")
+
+
+async def test_show_in_json_is_what_the_api_says(world: World) -> None:
+    await world.webhook(world.alert())
+    (one,) = await world.incidents()
+    said = json.loads((await ask(world, "ledger", "show", one["id"], *JSON)).stdout)
+    assert said == (await world.get(f"/api/v1/ledger/incidents/{one['id']}")).json
+    (heard,) = said["notifications"]
+    assert heard["firing"] == [said["episodes"][0]["fingerprint"]]
+
+
+async def test_show_of_an_incident_that_there_is_not_says_so(world: World) -> None:
+    result = await ask(world, "ledger", "show", "a/b")
+    assert (result.exit_code, "there is no incident 'a/b'" in result.stderr) == (1, True)
+
+
+# --- replay -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def refused(stage: World) -> World:
+    """A bridge whose one ring APNs refused; it takes the next, which would come a minute later by itself."""
+    stage.config["receivers"] = [{"name": "platform", "escalation": [stage.step("platform")]}]
+    await stage.start()
+    stage.sim.service.script.extend([Answer(400, "BadPriority")] * 100)
+    await stage.webhook(stage.alert())
+    await stage.pass_(5)
+    stage.sim.service.script.clear()
+    return stage
+
+
+async def of_the_alert(world: World) -> str:
+    (one,) = [one for one in await world.incidents() if one["title"] == "DiskFull"]
+    return str(one["id"])
+
+
+async def test_replay_rings_anew_for_what_reached_nobody_and_never_twice(refused: World) -> None:
+    name = await of_the_alert(refused)
+    assert refused.rings() == []
+    result = await ask(refused, "ledger", "replay", name, "--by", "carol")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"{name}  DiskFull  ")
+    assert result.stdout.endswith(" failed pages  rings anew\n")
+    await refused.settled()
+    assert refused.rings() == [5]
+    again = await ask(refused, "ledger", "replay", name)
+    assert again.stdout.endswith("nothing, for it has rung anew since\n")
+    await refused.pass_(10)
+    assert refused.rings() == [5]
+    (line,) = [
+        line
+        for line in (await refused.get(f"/api/v1/incidents/{name}")).json["timeline"]
+        if line["kind"] == "replayed"
+    ]
+    assert line["text"].startswith("by carol, for ")
+    assert (await ask(refused, "ledger", "verify")).exit_code == 0
+
+
+async def test_a_dry_run_tells_what_would_be_done_and_does_nothing(refused: World) -> None:
+    name = await of_the_alert(refused)
+    before = (await refused.get(f"/api/v1/incidents/{name}")).json
+    result = await ask(refused, "ledger", "replay", "--since", "1h", "--dry-run")
+    assert f"{name}  DiskFull  " in result.stdout
+    assert "would do: rings anew" in result.stdout
+    await refused.settled()
+    assert (await refused.get(f"/api/v1/incidents/{name}")).json == before
+
+
+async def test_replay_of_a_span_takes_every_incident_whose_pages_failed_then(refused: World) -> None:
+    await refused.pass_(5)
+    early = await ask(refused, "ledger", "replay", "--since", "1h", "--until", "2026-11-25T01:59:59Z")
+    assert early.stdout == "no page failed\n"
+    found = json.loads((await ask(refused, "ledger", "replay", "--since", "1h", *JSON)).stdout)
+    mine = {one["title"]: one["does"] for one in found["incidents"]}
+    assert mine["DiskFull"] == "rings anew"
+
+
+async def test_replay_leaves_what_somebody_has(refused: World) -> None:
+    name = await of_the_alert(refused)
+    await refused.post(f"/api/v1/incidents/{name}/acknowledge", params={"by": "bob"})
+    result = await ask(refused, "ledger", "replay", name)
+    assert result.stdout.endswith("nothing, for bob has it\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([], 2, "give INCIDENT, or --since"),
+        (["--since", "x"], 1, "is neither RFC 3339"),
+        (["none"], 1, "there is no incident 'none'"),
+    ],
+)
+async def test_replay_says_why_it_cannot(world: World, arguments: list[str], code: int, says: str) -> None:
+    result = await ask(world, "ledger", "replay", *arguments)
+    assert (result.exit_code, result.stdout, says in result.stderr) == (code, "", True), result.stderr
+
+
+async def test_the_api_wants_to_know_what_to_replay(world: World) -> None:
+    answer = await world.post("/api/v1/ledger/replay")
+    assert (answer.status, answer.json["error"]) == (400, "give an incident, or since when pages failed")
+
+
+async def test_more_incidents_than_one_request_takes_are_replayed_by_several(
+    refused: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.api.ledger._INCIDENTS", 1)
+    found = json.loads((await ask(refused, "ledger", "replay", "--since", "1h", *JSON)).stdout)
+    assert len(found["incidents"]) == 2, "the alert's, and that of the alarm that it was refused"
