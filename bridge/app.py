@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bridge import console, keeper
 from bridge.api.answers import errors
 from bridge.api.devices import Devices
+from bridge.api.drills import Drills
 from bridge.api.heartbeats import Heartbeats
 from bridge.api.ledger import LedgerApi
 from bridge.api.management import Management
@@ -30,6 +31,7 @@ from bridge.api.webhook import Webhook
 from bridge.clock import Clock
 from bridge.config import ConfigError, Problem, Settings, load
 from bridge.desk import Desk
+from bridge.driller import Driller
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
 from bridge.front import DRAIN, Front, serve
@@ -125,6 +127,7 @@ class Bridge:
         self.escalator = Escalator(self.desk, self.clock)
         self.watcher = Watcher(self.store, lambda: self.desk.settings, self.clock, self.metrics)
         self.upstream = Upstream(self.desk, session, self.clock, self.metrics)
+        self.driller = Driller(self.store, lambda: self.desk.settings, self.clock, self.metrics)
         self.vitals = Vitals(
             self.store,
             self.sender,
@@ -133,10 +136,16 @@ class Bridge:
             self.feeds,
             self.watcher,
             self.upstream,
+            self.driller,
             self.clock,
             self.metrics,
         )
-        self.store.on_change += [self.sender.wake, self.escalator.wake, self.upstream.silencer.wake]
+        self.store.on_change += [
+            self.sender.wake,
+            self.escalator.wake,
+            self.upstream.silencer.wake,
+            self.driller.changed,
+        ]
         self._reloaded(ok=True)
         stack.push_async_callback(self.sender.drain)
         await self._loop(stack, "sender", self.sender.run())
@@ -146,6 +155,7 @@ class Bridge:
         await self._loop(stack, "watcher", self.watcher.run())
         await self._loop(stack, "silences", self.upstream.silencer.run())
         await self._loop(stack, "reconciler", self.upstream.reconciler.run())
+        await self._loop(stack, "drills", self.driller.run())
         await self._loop(stack, "token", keeper.run(self.store, lambda: (self.settings.apns, self.transport)))
         if self.options.heartbeat_url:
             beat = SignOfLife(self.options.heartbeat_url, session, self.vitals.deaf, self.clock, self.metrics)
@@ -186,9 +196,8 @@ class Bridge:
         devices = Devices(self.desk, self._phone_url)
         on_call, ledger = OnCallApi(self.desk, self.feeds), LedgerApi(self.desk)
         webhook = Webhook(self.desk, self.upstream.reconciler.news)
-        heartbeats, tests = Heartbeats(self.desk), Tests(self.desk)
-        management = Management(self.desk)
-        rooms = (webhook, operations, management, devices, on_call, heartbeats, tests, ledger)
+        more = (Heartbeats(self.desk), Tests(self.desk), Drills(self.desk), ledger)
+        rooms = (webhook, operations, Management(self.desk), devices, on_call, *more)
         context = self.web_config.ssl_context()
         if self.options.console_listen:
             app = front.application([pages])
@@ -253,6 +262,7 @@ class Bridge:
         self.sender.wake()
         self.watcher.wake()
         self.upstream.use(clients)
+        self.driller.wake()
         log.info("configuration reloaded", file=str(self.options.config_file))
 
     def _reloaded(self, *, ok: bool) -> None:

@@ -40,6 +40,11 @@ class _Commands(click.Group):
             "devices",
             "Enrol phones at a running bridge, look at them, revoke them.",
         ),
+        "drills": (
+            "bridge.manage",
+            "drills",
+            "See when drills ring at a running bridge, and who did not confirm.",
+        ),
         "heartbeats": (
             "bridge.manage",
             "heartbeats",

@@ -23,6 +23,7 @@ _LISTS: Final = {
     "/api/v1/ledger/incidents/": "incidents list",
     "/api/v1/devices/": "devices list",
     "/api/v1/overrides/": "oncall show",
+    "/api/v1/drills/": "drills list",
 }
 
 

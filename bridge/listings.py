@@ -261,3 +261,37 @@ def handovers(found: Mapping[str, Any], told: set[str]) -> Iterator[str]:
 def verdict(found: Mapping[str, Any]) -> str:
     """Say what came of a test."""
     return f"{'PASSED' if found['passed'] else 'FAILED'}: {text(found['verdict'])}"
+
+
+def drills(found: Mapping[str, Any]) -> Iterator[str]:
+    """Show a listing of drills, a line for each."""
+    for one in found["drills"]:
+        last = f"last {_came(one['runs'][0])}" if one["runs"] else "never rang"
+        yield f"{text(one['name'])}  {_coming(one)}  {last}"
+    if not found["drills"]:
+        yield "no drills"
+
+
+def drill(one: Mapping[str, Any]) -> Iterator[str]:
+    """Show one drill, and what came of it each time."""
+    whom = text(one["receiver"] or "") or ", ".join(map(text, one["device_groups"]))
+    yield f"{text(one['name'])}  each {one['each']} of {whom}, report to {text(one['report_to'])}"
+    yield f"  {_coming(one)}"
+    for run in one["runs"]:
+        yield f"  {_came(run)}"
+        for result in run["results"]:
+            fate = (
+                f"confirmed {_time(result['at'])}" if result["confirmed"] else f"NOT: {text(result['why'])}"
+            )
+            yield f"    {text(result['who'])}  {fate}"
+
+
+def _coming(one: Mapping[str, Any]) -> str:
+    return f"next {_local(one['next_at'])}" if one["next_at"] else "no day to come"
+
+
+def _came(run: Mapping[str, Any]) -> str:
+    missing = ", ".join(text(one["who"]) for one in run["results"] if not one["confirmed"])
+    words = {"failed": "FAILED", "missed": "MISSED: the bridge was not running", None: "rings now"}
+    fate = words.get(run["outcome"], run["outcome"])
+    return f"{_local(run['due_at'])}: {fate}{f', not confirmed by {missing}' if missing else ''}"

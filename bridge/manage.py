@@ -195,6 +195,27 @@ def heartbeats_list(bridge: Bridge, output: str) -> None:
     say(ask(bridge, "GET", "/api/v1/heartbeats"), output, listings.heartbeats)
 
 
+@click.group()
+def drills() -> None:
+    """See when drills ring at a running bridge, and who did not confirm."""
+
+
+@drills.command("list")
+@asking
+def drills_list(bridge: Bridge, output: str) -> None:
+    """List them: when each rings next, and what came of the last time."""
+    say(ask(bridge, "GET", "/api/v1/drills"), output, listings.drills)
+
+
+@drills.command("show")
+@asking
+@click.argument("drill")
+def drills_show(bridge: Bridge, output: str, drill: str) -> None:
+    """Tell of one drill the last times that it rang, and who confirmed."""
+    found = ask(bridge, "GET", f"/api/v1/drills/{quote(drill, safe='')}")
+    say(found, output, listings.drill)
+
+
 _BY: Final = click.option("--by", default="", help="Who says so, where the bridge asks for no credentials.")
 
 

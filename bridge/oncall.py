@@ -68,6 +68,14 @@ class OnCall:
         found = self._reach(groups, now)
         return tuple((found | self._reach(otherwise, now) if self.gap(groups, now) else found).values())
 
+    def people(self, groups: Sequence[str], now: datetime, otherwise: Sequence[str] = ()) -> tuple[str, ...]:
+        """Name whose phones these groups reach at `now`, and who has none, in the order of naming.
+
+        Where there is a gap, those of the groups `otherwise` follow.
+        """
+        found = self._named(groups, now)
+        return tuple(found | self._named(otherwise, now) if self.gap(groups, now) else found)
+
     def gap(self, groups: Sequence[str], now: datetime) -> str | None:
         """Say what these groups lack at `now`: somebody on call by each schedule, or any phone."""
         empty = [schedule.name for schedule, duty in self.duties(groups, now) if not duty.people]
@@ -94,6 +102,14 @@ class OnCall:
     def _known(self, groups: Sequence[str]) -> Iterator[DeviceGroup]:
         """Pass over a group that a reload took away while an incident still names it."""
         return (self.directory[name] for name in groups if name in self.directory)
+
+    def _named(self, groups: Sequence[str], now: datetime) -> dict[str, None]:
+        found: list[str] = []
+        for group in self._known(groups):
+            found += [person for name in group.schedules for person in self.schedules[name].who(now)]
+            found += group.owners
+            found += [phone.owner for phone in map(self.phone, group.devices) if phone is not None]
+        return dict.fromkeys(found)
 
     def _reach(self, groups: Sequence[str], now: datetime) -> dict[str, Phone]:
         by_name = {phone.name: phone for phone in self.phones}

@@ -142,6 +142,15 @@ class Metrics:
             "For each schedule by a calendar: how long ago that was last read, 0 while it can be read.",
             "schedule",
         )
+        self.drills = self._counter(
+            "drills", "Drills by outcome: passed, failed, missed.", "drill", "outcome"
+        )
+        self.unconfirmed = self._gauge(
+            "drill_unconfirmed",
+            "For each who took part in the last drill of a name: 1 if they did not confirm.",
+            "drill",
+            "who",
+        )
         self.heartbeat_age = self._gauge(
             "heartbeat_last_seen_seconds",
             "For each heartbeat: how long ago it came, or, before it came at all, was first waited for.",

@@ -87,12 +87,13 @@ class TimeInterval:
         Source: TimeInterval.ContainsTime. Raises ValueError for a naive datetime.
         """
         wall = _utc(t).astimezone(self.zone)
-        return self._has_minute(wall.hour * 60 + wall.minute) and self._has_day(wall.date())
+        return self._has_minute(wall.hour * 60 + wall.minute) and self.has_day(wall.date())
 
     def _has_minute(self, minute: int) -> bool:
         return self.times is None or bisect_right(self._edges, minute) % 2 == 1
 
-    def _has_day(self, day: date) -> bool:
+    def has_day(self, day: date) -> bool:
+        """Tell whether a day of its own calendar fulfils all conditions but that of the hours."""
         return (
             _any(self.years, day.year)
             and _any(self.months, day.month)
@@ -111,9 +112,8 @@ class TimeInterval:
     def _next_edge(self, wall: datetime) -> datetime | None:
         """Give the next wall time at which a condition may change; None for never."""
         day = wall.date()
-        if self.times is None or not self._has_day(day):
-            following = self._next_day(day)
-            return None if following is None else datetime.combine(following, time())
+        if self.times is None or not self.has_day(day):
+            return datetime.combine(later, time()) if (later := self._next_day(day)) else None
         after = self._edges[bisect_right(self._edges, wall.hour * 60 + wall.minute) :]
         return datetime.combine(day, time()) + timedelta(minutes=after[0] if after else _DAY)
 

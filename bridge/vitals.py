@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from bridge.apns import Transport
 from bridge.clock import Clock
+from bridge.driller import Driller
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
 from bridge.sender import Sender
@@ -30,6 +31,7 @@ class Vitals:
         feeds: Feeds,
         watcher: Watcher,
         upstream: Upstream,
+        driller: Driller,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -40,6 +42,7 @@ class Vitals:
         self._feeds = feeds
         self._watcher = watcher
         self._upstream = upstream
+        self._driller = driller
         self._clock = clock
         self._metrics = metrics
 
@@ -99,4 +102,5 @@ class Vitals:
         self._feeds.observe()
         await self._watcher.observe()
         await self._upstream.observe()
+        await self._driller.observe()
         metrics.clock_drift.set(self._clock.drift())

@@ -110,10 +110,10 @@ async def look(tx: Tx, settings: Settings) -> Looked:
     ]
     for watch in missing:
         slot = watchdogs.slot_of(watch.name, wanted[watch.name].receiver)
-        await _tell(tx, settings, watchdogs.missing(watch, tx.now), slot)
+        await tell(tx, settings, watchdogs.missing(watch, tx.now), slot)
     gone = sorted(known.keys() - wanted.keys())
     for name in gone:
-        await _tell(tx, settings, watchdogs.over(name, tx.now))
+        await tell(tx, settings, watchdogs.over(name, tx.now))
     await heartbeats.save(tx.connection, known, watches)
     await heartbeats.forget(tx.connection, gone)
     return Looked(tuple(watches), tuple(missing))
@@ -134,13 +134,15 @@ async def beat(
     await tx.apply(changes)
     for name in names:
         if name in known and known[name].missing_since:
-            changes += await _tell(tx, settings, watchdogs.over(name, tx.now))
+            changes += await tell(tx, settings, watchdogs.over(name, tx.now))
     seen = (watchdogs.seen(known.get(name), name, tx.now) for name in names)
     await heartbeats.save(tx.connection, known, seen)
     return tuple(changes)
 
 
-async def _tell(tx: Tx, settings: Settings, notification: Notification, *slots: Slot) -> tuple[Change, ...]:
+async def tell(
+    tx: Tx, settings: Settings, notification: Notification, *slots: Slot, ttl: timedelta = watchdogs.TTL
+) -> tuple[Change, ...]:
     """Let an alert of the bridge itself begin in these slots, or end wherever it is open."""
     (alert,) = notification.alerts
     scope = Scope(slots, notification.source, (alert.fingerprint,))
@@ -151,7 +153,7 @@ async def _tell(tx: Tx, settings: Settings, notification: Notification, *slots: 
         {alert.fingerprint: tuple(map(Destination, slots))},
         settings.policy_of,
         settings.on_call(await tx.roster()),
-        Times(watchdogs.TTL, settings.refire_quiet),
+        Times(ttl, settings.refire_quiet),
         tx.now,
     )
     await tx.apply(changes)

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from bridge import config
 from bridge.config import values
 from bridge.config.loading import keys_of
-from bridge.config.model import Model, Part
+from bridge.config.model import Model
+from bridge.config.part import Part
 from bridge.oncall import Phone, Roster
 
 TOP = Path(__file__).parent.parent
@@ -386,6 +387,19 @@ def test_the_heartbeats_of_the_example_and_of_the_documents_can_be_used_as_they_
     )
     assert bare.heartbeats["a"].grace == example.heartbeats["prometheus"].grace == timedelta(minutes=2)
     assert bare.heartbeats["a"].receiver == bare.route.receiver
+
+
+def test_the_drills_of_the_example_and_of_the_documents_can_be_used_as_they_stand(folder: Path) -> None:
+    commented = re.search(r"^# drills:\n(?:# .*\n)+", EXAMPLE.read_text(), re.MULTILINE)
+    told = re.search(r"```yaml\n(drills:\n.*?)```", (TOP / "docs/drills.md").read_text(), re.DOTALL)
+    assert commented is not None
+    assert told is not None
+    example = written(folder, EXAMPLE.read_text() + re.sub("^# ", "", commented[0], flags=re.MULTILINE))
+    document = written(folder, EXAMPLE.read_text() + told[1])
+    assert (example.warnings, document.warnings) == ((), ())
+    assert example.drills == document.drills, "what the example shows beside it are the defaults"
+    coming = example.drills["weekly"].hours.coming(datetime(2026, 11, 25, tzinfo=UTC))
+    assert coming == datetime(2026, 12, 1, 9, tzinfo=UTC)
 
 
 # -- check-config --

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 import pytest
 from builders import NOW, at, phone, receiver, step
-from story import Story
+from story import GROUPS, Story
 
 from bridge import drills, lifecycle, unanswered
 from bridge.bundles import Handset, Line, over, plan
+from bridge.drills import Drill, Due, Each, Hours, Mark, Member, Result, due, result
 from bridge.incidents import Change, Episode, Incident, Slot, State, make_page
+from bridge.oncall import DeviceGroup, OnCall, Phone
 from bridge.payloads import Renderer, Shown, outgoing_webhook
-from bridge.policy import Receiver, Step
+from bridge.policy import Receiver, Ring, Step
+from bridge.schedules import Layer, Schedule
+from bridge.timeintervals import TimeInterval, parse_days_of_month, parse_months, parse_weekdays
 
 ALICE, IPAD, BOB = "alice-iphone", "alice-ipad", "bob-iphone"
 GAP = timedelta(seconds=30)
@@ -22,7 +27,7 @@ GAP = timedelta(seconds=30)
 
 def drilled(slot: Slot, policy: Receiver | None = None, lasts: float = 180, **fields: object) -> Story:
     """A story that a drill begins; its receivers are all `policy`."""
-    story = Story(drills.policy(slot, lambda _: policy or receiver()), **fields)  # type: ignore[arg-type]
+    story = Story(drills.policy(slot, lambda _: policy or receiver(), {}), **fields)  # type: ignore[arg-type]
     span = timedelta(seconds=lasts)
     story.apply(drills.begin(slot, "TestCall", "by carol", span, story.policy, story.on_call, story.now))
     return story
@@ -82,7 +87,7 @@ def test_a_test_of_a_receiver_lasts_as_long_as_its_policy(repeat: int, seconds: 
     steps = step("platform", then_after=100), step("second", then_after=50)
     policy = receiver(*steps, repeat=repeat)
     assert drills.lasts(policy).total_seconds() == seconds
-    one = drills.policy(drills.slot("device", ALICE, "1"), lambda _: policy)
+    one = drills.policy(drills.slot("device", ALICE, "1"), lambda _: policy, {})
     assert drills.lasts(one) == drills.ONE_PHONE
 
 
@@ -214,3 +219,153 @@ def test_an_outgoing_webhook_says_whether_it_is_a_drill(drill: bool) -> None:
     told = json.loads(outgoing_webhook(shown(drill), page, NOW))
     assert told["drill"] is drill
     assert told["summary"].startswith("DRILL: ") is drill
+
+
+# --- agreed hours -----------------------------------------------------------------------------
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def hours(at: str = "02:30", zone: tzinfo | None = UTC, **days: object) -> Hours:
+    return Hours(time.fromisoformat(at), TimeInterval(zone=zone, **days))  # type: ignore[arg-type]
+
+
+def drill(**fields: object) -> Drill:
+    return Drill(**({"name": "weekly", "hours": hours(), "report_to": "chief"} | fields))  # type: ignore[arg-type]
+
+
+def test_a_drill_rings_at_its_hour_of_its_days() -> None:
+    tuesdays = hours(weekdays=(parse_weekdays("tuesday"),))
+    found = list(tuesdays.between(NOW, NOW + timedelta(days=15)))
+    assert [f"{one:%a %d %H:%M}" for one in found] == ["Tue 01 02:30", "Tue 08 02:30"]
+    first = hours(weekdays=(parse_weekdays("tuesday"),), days_of_month=(parse_days_of_month("1:7"),))
+    assert [one.day for one in first.between(NOW, NOW + timedelta(days=50))] == [1, 5]
+    assert first.coming(NOW) == datetime(2026, 12, 1, 2, 30, tzinfo=UTC)
+
+
+def test_the_hour_itself_counts_once() -> None:
+    at_half_past = NOW + timedelta(minutes=30)
+    assert list(hours().between(NOW, at_half_past)) == [at_half_past]
+    assert list(hours().between(at_half_past, at_half_past)) == []
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Kathmandu"])
+def test_far_zones_lose_no_hour_at_the_edges_of_a_day(zone: str) -> None:
+    for at_noon in ("00:00", "12:00", "23:59"):
+        found = list(hours(at_noon, ZoneInfo(zone)).between(NOW, NOW + timedelta(days=7)))
+        assert len(found) == 7
+        assert {f"{one.astimezone(ZoneInfo(zone)):%H:%M}" for one in found} == {at_noon}
+
+
+@pytest.mark.parametrize(
+    ("night", "expected"),
+    [
+        (datetime(2027, 3, 27, tzinfo=UTC), ["27 01:30", "28 01:00", "29 00:30"]),
+        (datetime(2026, 10, 24, tzinfo=UTC), ["24 00:30", "25 00:30", "26 01:30"]),
+    ],
+)
+def test_in_the_nights_of_the_time_change_there_is_one_hour_each(
+    night: datetime, expected: list[str]
+) -> None:
+    found = hours("02:30", BERLIN).between(night, night + timedelta(days=3))
+    assert [f"{one:%d %H:%M}" for one in found] == expected
+
+
+def test_a_day_that_never_comes_is_none() -> None:
+    never = hours(months=(parse_months("february"),), days_of_month=(parse_days_of_month("30"),))
+    assert never.coming(NOW) is None
+
+
+def test_a_new_drill_begins_with_the_next_hour() -> None:
+    found = due(drill(), None, NOW)
+    assert found == Due(Mark("weekly", repr(hours()), NOW))
+    assert due(drill(), found.mark, NOW + timedelta(minutes=29)) == found
+    rung = due(drill(), found.mark, NOW + timedelta(minutes=30))
+    assert (rung.rings_for, rung.missed) == (NOW + timedelta(minutes=30), ())
+    assert due(drill(), rung.mark, NOW + timedelta(minutes=31)) == Due(rung.mark)
+
+
+def test_other_hours_begin_anew_another_ring_does_not() -> None:
+    mark = due(drill(), None, NOW - timedelta(days=1)).mark
+    assert due(drill(hours=hours("01:59")), mark, NOW).rings_for is None
+    assert due(drill(each="device"), mark, NOW + timedelta(minutes=31)).rings_for is not None
+
+
+@pytest.mark.parametrize(("minutes", "rings"), [(60, True), (61, False)])
+def test_it_rings_late_for_a_while_and_is_missed_then(minutes: int, rings: bool) -> None:
+    mark = due(drill(), None, NOW).mark
+    hour = NOW + timedelta(minutes=30)
+    found = due(drill(), mark, NOW + timedelta(minutes=minutes))
+    assert (found.rings_for, found.missed) == ((hour, ()) if rings else (None, (hour,)))
+
+
+def test_of_many_hours_only_the_last_one_rings() -> None:
+    mark = due(drill(), None, NOW).mark
+    found = due(drill(), mark, NOW + timedelta(days=2, minutes=31))
+    assert found.rings_for == NOW + timedelta(days=2, minutes=30)
+    assert [one.day for one in found.missed] == [25, 26]
+    assert found.mark.decided_until == found.rings_for
+
+
+def on_call(*phones: Phone) -> OnCall:
+    duty = Layer(("bob",), NOW.replace(tzinfo=None) + timedelta(days=1), timedelta(days=7))
+    groups = GROUPS | {"ipad": DeviceGroup("ipad", devices=(IPAD, "gone")), "x": DeviceGroup("x", ("carol",))}
+    return OnCall(groups, phones, {"primary": Schedule("primary", layers=(duty,))})
+
+
+def test_everybody_whom_a_receiver_reaches_takes_part_also_without_a_phone() -> None:
+    policy = receiver(step("platform"), step("x"), step("platform"))
+    it = drill(receiver="platform")
+    found = drills.members(it, lambda _: policy, on_call(phone(), phone(IPAD)), NOW)
+    assert found == (Member("alice", "alice"), Member("carol", "carol"))
+    each = drills.members(replace(it, each="device"), lambda _: policy, on_call(phone(), phone(IPAD)), NOW)
+    assert [(one.who, one.owner) for one in each] == [(ALICE, "alice"), (IPAD, "alice")]
+
+
+def test_in_a_gap_those_take_part_who_would_be_rung_instead() -> None:
+    policy = receiver(step("on-call"), otherwise=("x",))
+    it, phones = drill(receiver="platform"), on_call(phone(), phone(BOB))
+    assert [one.who for one in drills.members(it, lambda _: policy, phones, NOW)] == ["carol"]
+    later = NOW + timedelta(days=2)
+    assert [one.who for one in drills.members(it, lambda _: policy, phones, later)] == ["bob"]
+
+
+def test_of_a_device_its_owner_takes_part() -> None:
+    it = drill(device_groups=("ipad",))
+    assert drills.members(it, receiver, on_call(phone(IPAD)), NOW) == (Member("alice", "alice"),)
+
+
+@pytest.mark.parametrize(
+    ("each", "who", "others"), [("person", "alice", {ALICE, IPAD}), ("device", ALICE, {ALICE})]
+)
+def test_one_who_takes_part_is_rung_as_the_drill_says(each: Each, who: str, others: set[str]) -> None:
+    slot = drills.slot_of("weekly", each, Member(who, "alice"), "r1")
+    ring = Ring(timedelta(seconds=60), 2, timedelta(seconds=20))
+    for known, rings in (({"weekly": drill(ring=ring)}, [0, 60]), ({}, [0, 45, 90, 135])):
+        policy = drills.policy(slot, receiver, known)  # type: ignore[arg-type]
+        story = Story(policy, [phone(), phone(IPAD), phone(BOB)])
+        story.apply(drills.begin(slot, "Drill", "", timedelta(minutes=15), policy, story.on_call, NOW))
+        story.wait(899)
+        assert {page.target for page in story.pages} == others
+        assert sorted({seconds for seconds, *_ in story.rings}) == rings
+
+
+def test_only_ones_own_answer_confirms() -> None:
+    member = Member("alice", "alice", "i1")
+    open_ = Incident("i1", Slot("pushkit-bridge-drill", "weekly"), NOW)
+    mine = replace(open_, state=State.ACKNOWLEDGED, acknowledged_by="alice", acknowledged_at=at(3))
+    assert result(member, mine) == Result("alice", True, at(3))
+    for incident, why in (
+        (None, "nothing is known of it any more"),
+        (replace(mine, acknowledged_by="bob"), "bob acknowledged it instead"),
+        (replace(open_, state=State.RESOLVED, resolution="gave way"), "it gave way to a real page"),
+        (
+            replace(open_, out={ALICE: "declined", IPAD: "no receipt"}),
+            f"{ALICE}: declined; {IPAD}: no receipt",
+        ),
+        (replace(open_, told=(ALICE,)), "did not answer"),
+        (open_, "no phone could be rung"),
+    ):
+        assert result(member, incident) == Result("alice", False, why=why)
+    assert [drills.waits(one) for one in (None, mine, open_)] == [False, False, True]

@@ -62,6 +62,7 @@ LOOPS = frozenset(
         "api",
         "console",
         "desk",
+        "driller",
         "escalator",
         "feeds",
         "heartbeat",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias, cast, get_args
 
 from bridge import calendars, policy
-from bridge.config import console, model
+from bridge.config import console, hours, model
 from bridge.config.fields import TextFile
 from bridge.config.settings import (
     DEFAULT,
@@ -24,6 +24,7 @@ from bridge.config.settings import (
     Templates,
 )
 from bridge.config.values import Secret
+from bridge.drills import Drill, Each, Hours
 from bridge.oncall import DeviceGroup
 from bridge.pushes import Environment, PushKind
 from bridge.routing import RouteSpec, resolve
@@ -59,6 +60,7 @@ def settings(path: Path, file: model.Model) -> Settings:
         spellings=calendars.spellings({person.name: person.calendar_name for person in file.people}),
         console=console.settings(file.console),
         heartbeats={part.name: _heartbeat(part, file.route) for part in file.heartbeats},
+        drills={part.name: _drill(part) for part in file.drills},
         templates=Templates(file.templates.caller_name, file.templates.reason),
     )
 
@@ -121,7 +123,7 @@ def _alertmanager(part: model.AlertmanagerPart) -> AlertmanagerSettings:
     )
 
 
-def _interval(part: model.SpansPart) -> TimeInterval:
+def _interval(part: hours.SpansPart) -> TimeInterval:
     return TimeInterval(
         times=None if part.times is None else tuple(times.range for times in part.times),
         weekdays=part.weekdays,
@@ -168,6 +170,27 @@ def _heartbeat(part: model.HeartbeatPart, root: model.RoutePart) -> Heartbeat:
     )
 
 
+def _drill(part: hours.DrillPart) -> Drill:
+    days = TimeInterval(
+        weekdays=part.weekdays, days_of_month=part.days_of_month, months=part.months, zone=part.time_zone
+    )
+    return Drill(
+        name=part.name,
+        hours=Hours(part.at, days),
+        report_to=part.report_to,
+        receiver=part.receiver,
+        device_groups=part.device_groups,
+        each=cast("Each", part.each),
+        within=part.within,
+        late=part.late,
+        ring=_ring(part.ring),
+    )
+
+
+def _ring(part: hours.RingPart) -> policy.Ring:
+    return policy.Ring(part.every, part.times, part.lasts)
+
+
 def _device(part: model.DevicePart) -> DeviceSettings:
     return DeviceSettings(
         name=part.name,
@@ -207,7 +230,7 @@ def _receiver(part: model.ReceiverPart) -> policy.Receiver:
 
 
 def _step(receiver: str, number: int, part: model.StepPart) -> policy.Step:
-    ring = policy.Ring(part.ring.every, part.ring.times, part.ring.lasts)
+    ring = _ring(part.ring)
     webhooks = enumerate(part.webhooks, 1)
     return policy.Step(
         device_groups=part.device_groups,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from bridge.config import beats, rota, upstream
+from bridge.config import beats, drilling, rota, upstream
 from bridge.config.problems import Path, quote, suggest
 from bridge.config.tree import Tree
 
@@ -23,6 +23,7 @@ _NAMED: Final = {
     "receivers": "receiver",
     "time_intervals": "time interval",
     "heartbeats": "heartbeat",
+    "drills": "drill",
 }
 # Where a name of such a list is used, outside the route.
 _REFERENCES: Final = {
@@ -35,6 +36,9 @@ _REFERENCES: Final = {
     "schedules.*.overrides.*.person": "people",
     "receivers.*.otherwise.*": "device_groups",
     "heartbeats.*.receiver": "receivers",
+    "drills.*.receiver": "receivers",
+    "drills.*.device_groups.*": "device_groups",
+    "drills.*.report_to": "receivers",
     "receivers.*.escalation.*.device_groups.*": "device_groups",
 }
 _LISTS: Final = (
@@ -43,6 +47,7 @@ _LISTS: Final = (
     "device_groups.*.schedules",
     "receivers.*.otherwise",
     "receivers.*.escalation.*.device_groups",
+    "drills.*.device_groups",
 )
 # Alertmanager's words for what a root route must not have.
 _NOT_IN_ROOT: Final = {
@@ -67,6 +72,7 @@ def check(tree: Tree) -> None:
         partial(rota.check, tree),
         partial(beats.check, tree),
         partial(upstream.check, tree),
+        partial(drilling.check, tree),
         checks.receivers,
         checks.webhook_names,
         checks.intervals,
@@ -84,6 +90,7 @@ def warnings(tree: Tree) -> None:
     rota.warnings(tree)
     beats.warnings(tree)
     upstream.warnings(tree)
+    drilling.warnings(tree)
     checks.unused_devices()
     checks.always()
     checks.named_twice()
@@ -246,7 +253,9 @@ class _Checks:
         return {self.tree.get(path) for pattern in patterns for path in self.tree.find(pattern)}
 
     def unused_receivers(self) -> None:
-        used = {route.get("receiver") for route in self.routes()} | self.named("heartbeats.*.receiver")
+        used = {route.get("receiver") for route in self.routes()} | self.named(
+            "heartbeats.*.receiver", "drills.*.report_to"
+        )
         for path in self.tree.find("receivers.*.name"):
             if (name := self.tree.get(path)) not in used:
                 self.tree.note(path, f"no route leads to receiver {quote(name)}")
@@ -261,6 +270,7 @@ class _Checks:
 
     def unused_groups(self) -> None:
         used = self.named("receivers.*.escalation.*.device_groups.*", "receivers.*.otherwise.*")
+        used |= self.named("drills.*.device_groups.*")
         for path in self.tree.find("device_groups.*.name"):
             if (name := self.tree.get(path)) not in used:
                 self.tree.note(path, f"no receiver rings device group {quote(name)}")

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bridge.config import build, checks, crypto, exposure, rota, tree
+from bridge.config import build, checks, crypto, drilling, exposure, rota, tree
 from bridge.config.fields import Context
 from bridge.config.model import Model
 from bridge.config.part import Part
@@ -50,6 +50,7 @@ def load(path: FilePath, now: datetime | None = None) -> Settings:
     now = now or datetime.now(UTC)
     _warn_of_surroundings(document, model, now)
     settings = rota.look_ahead(document, model, build.settings(path, model), now)
+    drilling.look_ahead(document, settings, now)
     exposed = tuple(sorted(exposure.exposed(document, path.parent)))
     return replace(settings, warnings=tuple(sorted(document.problems)), exposed=exposed)
 

@@ -10,7 +10,6 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from bridge.config import values
 from bridge.config.console import ConsolePart
 from bridge.config.fields import (
     AlertmanagerUrls,
@@ -26,7 +25,6 @@ from bridge.config.fields import (
     Credentials,
     CredentialsFile,
     Day,
-    DaysOfMonth,
     Duration,
     Environment,
     GatewayUrl,
@@ -40,7 +38,6 @@ from bridge.config.fields import (
     Location,
     Matchers,
     Moment,
-    Months,
     Name,
     OldMatch,
     OldMatchRe,
@@ -65,16 +62,13 @@ from bridge.config.fields import (
     TenCharacters,
     Text,
     TimeOfDay,
-    Times,
     Turn,
     WebhookUrl,
     WebhookUrlFile,
-    Weekdays,
     Word,
-    Years,
 )
+from bridge.config.hours import DrillPart, RingPart, TimeIntervalPart
 from bridge.config.part import Part
-from bridge.timeintervals import TimeRange, parse_time_range
 
 
 class ApnsPart(Part):
@@ -212,20 +206,6 @@ class WebhookPart(Part):
     url_file: WebhookUrlFile | None = None
 
 
-class RingPart(Part):
-    every: PositiveDuration = timedelta(seconds=45)
-    times: Times = 4
-    lasts: Annotated[PositiveDuration, Field(validation_alias="for")] = timedelta(seconds=30)
-
-    @model_validator(mode="after")
-    def ends_before_the_next(self) -> RingPart:
-        """Refuse a call that would still ring when the next one is due."""
-        if self.lasts < self.every:
-            return self
-        lasts, every = values.spell(self.lasts), values.spell(self.every)
-        raise ValueError(f"`for` ({lasts}) must be shorter than `every` ({every})")
-
-
 class StepPart(Part):
     device_groups: tuple[Name, ...] = ()
     webhooks: tuple[WebhookPart, ...] = ()
@@ -268,39 +248,6 @@ class HeartbeatPart(Part):
     receiver: Name | None = None
 
 
-class TimesPart(Part):
-    start_time: Text
-    end_time: Text
-
-    @property
-    def range(self) -> TimeRange:
-        """Give both as minutes of the day."""
-        return parse_time_range({"start_time": self.start_time, "end_time": self.end_time})
-
-    @model_validator(mode="after")
-    def is_a_range(self) -> TimesPart:
-        """Refuse what is no time of day, and an end before its start."""
-        _ = self.range
-        return self
-
-
-class SpansPart(Part):
-    """One entry of a named interval; a key that is not there asks nothing."""
-
-    times: tuple[TimesPart, ...] | None = None
-    weekdays: tuple[Weekdays, ...] | None = None
-    days_of_month: tuple[DaysOfMonth, ...] | None = None
-    months: tuple[Months, ...] | None = None
-    years: tuple[Years, ...] | None = None
-    # Here None is not "absent" but `Local`, this machine's own zone.
-    location: Location = UTC
-
-
-class TimeIntervalPart(Part):
-    name: Name
-    time_intervals: tuple[SpansPart, ...]
-
-
 class TemplatesPart(Part):
     caller_name: Template | None = None
     reason: Template | None = None
@@ -326,4 +273,5 @@ class Model(Part):
     receivers: tuple[ReceiverPart, ...] = ()
     heartbeats: tuple[HeartbeatPart, ...] = ()
     console: ConsolePart = ConsolePart()
+    drills: tuple[DrillPart, ...] = ()
     route: RoutePart

@@ -32,7 +32,7 @@ def _found(settings: Settings) -> Iterator[str]:
     yield f"{len(settings.schedules)} schedules, {len(settings.feeds)} of them by a calendar"
     yield f"{len(settings.receivers)} receivers, {len(settings.webhooks)} outgoing webhooks"
     yield f"{_count(settings.route)} routes, {len(settings.time_intervals)} time intervals"
-    yield f"{len(settings.heartbeats)} heartbeats"
+    yield f"{len(settings.heartbeats)} heartbeats, {len(settings.drills)} drills"
     yield f'{len(settings.sources)} sources beside "default"'
     where = settings.apns.url or f"Apple, {settings.apns.environment}"
     yield f"APNs: {where}, topic {settings.apns.topic}"

@@ -13,6 +13,7 @@ from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE
 from bridge.config.console import ConsoleSettings
 from bridge.config.problems import Problem
 from bridge.config.values import Secret
+from bridge.drills import Drill
 from bridge.incidents import Slot
 from bridge.pushes import Environment
 from bridge.schedules import Calendar, Schedule, with_overrides
@@ -151,6 +152,7 @@ class Settings:
     heartbeats: Mapping[str, Heartbeat] = field(default_factory=dict)
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
     alertmanagers: Mapping[str, AlertmanagerSettings] = field(default_factory=dict)
+    drills: Mapping[str, Drill] = field(default_factory=dict)
     templates: Templates = Templates()
     warnings: tuple[Problem, ...] = ()
     exposed: tuple[Problem, ...] = ()
@@ -162,7 +164,7 @@ class Settings:
     def policy_of(self, slot: Slot) -> policy.Receiver:
         """Give the policy by which an incident of this slot rings."""
         if slot.source == DRILL_SOURCE:
-            return drills.policy(slot, self.receiver)
+            return drills.policy(slot, self.receiver, self.drills)
         return self.receiver(slot.receiver)
 
     def alertmanager_of(self, source: str) -> str | None:

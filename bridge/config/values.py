@@ -94,20 +94,17 @@ def positive_duration(text: str) -> timedelta:
     raise ValueError("must be longer than zero")
 
 
-def turn(text: str) -> timedelta:
-    """Read how long one turn of a rotation lasts: from an hour to a year."""
-    value = duration(text)
-    if timedelta(hours=1) <= value <= timedelta(days=365):
-        return value
-    raise ValueError(f"must be from 1h to 1y, not {quote(text)}")
+def span(shortest: str, longest: str) -> Callable[[str], timedelta]:
+    """Make a reader of durations from `shortest` to `longest`."""
+    low, high = duration(shortest), duration(longest)
 
+    def read(text: str) -> timedelta:
+        value = duration(text)
+        if low <= value <= high:
+            return value
+        raise ValueError(f"must be from {shortest} to {longest}, not {quote(text)}")
 
-def refresh(text: str) -> timedelta:
-    """Read how often somebody else's calendar is read again: not so often that they mind."""
-    value = duration(text)
-    if timedelta(minutes=1) <= value <= timedelta(days=1):
-        return value
-    raise ValueError(f"must be from 1m to 1d, not {quote(text)}")
+    return read
 
 
 def reconcile_every(text: str) -> timedelta:

@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridge.bundles import Bundle, Call, Handset, Line, plan
 from bridge.incidents import Page
 from bridge.store import rows
-from bridge.store.tables import OPEN_PAGE, Instant, calls, devices, pages
+from bridge.store.columns import Instant
+from bridge.store.tables import OPEN_PAGE, calls, devices, pages
 
 _BATCH: Final = 500
 """Pages that one claim takes, and settles on the way: enough for a storm, few enough for one transaction."""

@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, RowMapping, case, func, literal, select, u
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.incidents import Incident, Silence
-from bridge.store.tables import OPEN_SILENCE, Instant, silences
+from bridge.store.columns import Instant
+from bridge.store.tables import OPEN_SILENCE, silences
 
 _CHUNK: Final = 500
 

@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
-    Dialect,
     Float,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
-    TypeDecorator,
     false,
     literal_column,
     text,
 )
 
 from bridge.alerts import DRILL_SOURCE
+from bridge.store.columns import instant as _instant
 
 metadata: Final = MetaData()
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware datetime as microseconds since 1970: exact, sortable, the same on every database."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Go in."""
-        del dialect
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        """Come out."""
-        del dialect
-        return None if value is None else _EPOCH + value * _MICROSECOND
-
-
-def _instant(name: str, *, nullable: bool = True) -> Column[datetime]:
-    return Column(name, Instant, nullable=nullable)
-
 
 meta = Table("meta", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
 
@@ -287,6 +260,28 @@ overrides = Table(
     Column("written_by", Text, nullable=False),
     # An id is never given again: somebody may have noted it.
     sqlite_autoincrement=True,
+)
+
+# Up to when each drill's hours have been dealt with; `hours` says which hours.
+drills = Table(
+    "drills",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("hours", Text, nullable=False),
+    _instant("decided_until", nullable=False),
+)
+
+drill_runs = Table(
+    "drill_runs",
+    metadata,
+    Column("id", Text, primary_key=True),  # of drill and hour: one that is begun twice is the same
+    Column("drill", Text, nullable=False),
+    _instant("due_at", nullable=False),
+    _instant("ends_at", nullable=False),
+    Column("outcome", Text),  # None: it goes on; else passed, failed, missed
+    _instant("ended_at"),
+    Column("members", JSON, nullable=False),  # [{who, owner, incident}]
+    Column("results", JSON, nullable=False),  # once it is over: [{who, confirmed, at, why}]
 )
 
 heartbeats = Table(

@@ -197,7 +197,7 @@ class World:
 
     async def settled(self) -> None:
         """Come back when the bridge and the phones have nothing to do before time passes."""
-        loops = 4 + bool(self.options.get("heartbeat_url")) + bool(self.bridge.feeds.kept)
+        loops = 5 + bool(self.options.get("heartbeat_url")) + bool(self.bridge.feeds.kept)
         loops += 2 * bool(self.bridge.settings.alertmanagers)
         async with asyncio.timeout(30):
             while True:
@@ -224,7 +224,7 @@ class World:
         if any(at is not None and at <= now for at in due):
             return now + timedelta(seconds=1)  # a page waits for its phone: the sender's poll finds it
         due += [entry.due for entry in self.sim.agenda._entries[:1]]
-        due += [self.bridge.watcher.looks_at]
+        due += [self.bridge.watcher.looks_at, self.bridge.driller.looks_at]
         due += [kept.due for kept in self.bridge.upstream.reconciler.kept.values()]
         later = [at for at in due if at is not None and at > now]
         return min(later, default=datetime.max.replace(tzinfo=now.tzinfo))

@@ -301,7 +301,7 @@ async def test_the_sign_of_life_is_withheld_while_a_page_is_overdue_without_outc
 
     async def beat(seconds: float) -> None:
         watched.clock.move(seconds)
-        await watched.clock.asleep(3)
+        await watched.clock.asleep(5)
 
     await beat(60)
     await beat(60)
