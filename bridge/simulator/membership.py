@@ -155,7 +155,8 @@ async def _request(
         ) as answer:
             yield answer
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise ConnectionError(f"the bridge does not answer at {url}: {error!r}") from error
+        reason = str(error) or type(error).__name__
+        raise ConnectionError(f"the bridge does not answer at {url}: {reason}") from error
 
 
 async def _read(answer: aiohttp.ClientResponse) -> Any:

@@ -136,7 +136,7 @@ const ask = async (method, path, body) => {
   return said;
 };
 
-/** Show what went wrong until the next try. */
+/** Show for a while what went wrong. */
 const trying = async (oops, act) => {
   oops.hidden = true;
   try {
@@ -144,6 +144,8 @@ const trying = async (oops, act) => {
   } catch (error) {
     oops.textContent = error.message;
     oops.hidden = false;
+    clearTimeout(oops.timer);
+    oops.timer = setTimeout(() => (oops.hidden = true), 8000);
     return null;
   }
 };
@@ -189,11 +191,11 @@ class Phone {
       else if (act) this.act(act);
       else if (manner) this.set({ behaviour: this.state.behaviour === manner ? "normal" : manner });
     });
-    this.$(".enrol").addEventListener("submit", (event) => {
+    this.$(".enrol-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.enrol(new FormData(event.target));
     });
-    this.$(".enrol [name=code]").addEventListener("input", (event) => {
+    this.$(".enrol-form [name=code]").addEventListener("input", (event) => {
       this.$(".where").hidden = event.target.value.trim().includes("://");
     });
     this.$(".note").addEventListener("submit", async (event) => {
@@ -237,7 +239,7 @@ class Phone {
     const code = form.get("code").trim();
     const wish = code.includes("://") ? { link: code } : { code, url: form.get("url").trim() || "http://127.0.0.1:9096" };
     if (await this.ask("POST", "/enrol", wish)) {
-      this.$(".enrol").reset();
+      this.$(".enrol-form").reset();
       this.show("app");
     }
   }
@@ -328,13 +330,13 @@ class Phone {
     this.$(".this-phone").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
     this.$(".nothing").hidden = state.incidents.length > 0;
     this.$(".incidents").replaceChildren(...state.incidents.map((one) => this.row(one)));
-    if (bridge && !this.$(".enrol [name=url]").value) this.$(".enrol [name=url]").value = bridge;
+    if (bridge && !this.$(".enrol-form [name=url]").value) this.$(".enrol-form [name=url]").value = bridge;
     put(this.$(".say code"), "pushkit-bridge devices enroll OWNER");
   }
 
   row(one) {
     const top = make("span", "row-top", "", make("strong", "", one.title), make("time", "", ago(one.opened_at)));
-    const button = make("button", "row", "", top, make("span", "row-summary", one.summary), this.stateOf(one));
+    const button = make("button", "incident-row", "", top, make("span", "row-summary", one.summary), this.stateOf(one));
     button.type = "button";
     button.dataset.severity = one.severity;
     button.addEventListener("click", () => this.open(one.id));
