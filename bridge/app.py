@@ -114,7 +114,7 @@ class Bridge:
         key = await secret(self.store)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         self.transport = transport(self.settings)
-        await keeper.restore(self.store, self.settings.apns, self.transport)
+        await keeper.share(self.store, self.settings.apns, self.transport)
         self.feeds = Feeds(self.desk, session, self.clock, self.metrics, self._reloading)
         self.desk.settings = await self.feeds.equip(self.settings)
         stack.push_async_callback(self._close_transport)
@@ -245,7 +245,7 @@ class Bridge:
         # Whatever can fail comes before anything is swapped.
         fresh = transport(new) if new.apns != self.settings.apns else None
         if fresh is not None:
-            await keeper.restore(self.store, new.apns, fresh)
+            await keeper.share(self.store, new.apns, fresh)
         clients = self.upstream.clients(new)
         self.web_config.reload()
         self.phone_config.reload()
@@ -303,7 +303,7 @@ class Bridge:
 
     async def _close_transport(self) -> None:
         with suppress(Overloaded, SQLAlchemyError):
-            await keeper.keep(self.store, self.settings.apns, self.transport)  # minted since the last look
+            await keeper.share(self.store, self.settings.apns, self.transport)  # minted since the last look
         await self.transport.close(DRAIN)
         await asyncio.gather(*self._tasks)
 

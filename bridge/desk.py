@@ -131,7 +131,7 @@ class Desk:
     # --- the clock ---
 
     async def advance(self, ids: Sequence[str]) -> tuple[Change, ...]:
-        """Let the clock act on these incidents."""
+        """Let the clock act on these incidents, if it is time still: another bridge may have done it."""
         settings = self.settings
 
         def decide(incidents: tuple[Incident, ...], roster: Roster, now: datetime) -> Sequence[Change]:
@@ -139,7 +139,7 @@ class Desk:
             changes = [
                 lifecycle.advance(Change(incident), settings.policy_of(incident.slot), on_call, now)
                 for incident in incidents
-                if incident.open and incident.id in ids
+                if incident.id in ids and incident.wake_at is not None and incident.wake_at <= now
             ]
             return unanswered.with_alarms(settings, changes, incidents, on_call, now)
 

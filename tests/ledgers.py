@@ -31,7 +31,7 @@ class Sqlite:
     """A ledger in a file."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "ledger.db"
+        self.path = folder / "bridge.db"
         self.url = f"sqlite:///{self.path}"
 
     def engine(self) -> AsyncEngine:

@@ -145,6 +145,9 @@ class Server:
         yield self.url(name)
         self._free.append(name)  # a test that fails keeps its own
 
+    def drop(self, name: str) -> None:
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
 
 _ENVIRONMENT = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
 

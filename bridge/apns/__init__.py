@@ -205,10 +205,14 @@ class Transport:
         if self._plan.provider is not None:
             self._plan.provider.restore(header, issued_at)
 
-    def renew_token(self) -> None:
-        """Mint a provider token if it is time, as the next push would; with a certificate there is none."""
+    def renew_token(self, ahead: float = 0.0) -> None:
+        """Mint a provider token if it will be time in so many seconds; with a certificate there is none."""
         if self._plan.provider is not None:
-            self._plan.provider.get_header()
+            self._plan.provider.renew(ahead)
+
+    def token_is_due(self, ahead: float) -> bool:
+        """Whether `renew_token` would mint one."""
+        return self._plan.provider is not None and self._plan.provider.due(ahead)
 
     def token_age(self, now: float) -> float | None:
         """Give the provider token's age in seconds, at `now` in Unix seconds; None before the first."""

@@ -51,13 +51,18 @@ class ProviderToken(AuthorizationHeaderProvider):
 
     def get_header(self) -> str:
         """Give the value of the `authorization` field, renewed if it is time."""
-        if not self._header:
-            self._mint()
-        else:
-            age = self._elapsed() - self._minted_at
-            if age >= RENEW_AFTER or (age >= NEVER_BEFORE and self._misdated()):
-                self._mint()
+        self.renew()
         return self._header
+
+    def renew(self, ahead: float = 0.0) -> None:
+        """Mint a token if it will be time in so many seconds."""
+        if self.due(ahead):
+            self._mint()
+
+    def due(self, ahead: float = 0.0) -> bool:
+        """Whether there is no token, or it will be too old in so many seconds."""
+        age = self._elapsed() - self._minted_at
+        return not self._header or age + ahead >= RENEW_AFTER or (age >= NEVER_BEFORE and self._misdated())
 
     def replace(self, refused: str | None) -> bool:
         """Say whether there is another token than the one APNs called expired; mint it if that is allowed."""

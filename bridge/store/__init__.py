@@ -237,38 +237,36 @@ async def _release(tx: Tx) -> None:
     await silences.release(tx.connection, tx.now)
 
 
+async def noted(connection: AsyncConnection, name: str) -> str | None:
+    """Give what was remembered under a name."""
+    found: str | None = (await connection.execute(select(meta.c.value).where(meta.c.name == name))).scalar()
+    return found
+
+
+async def note(connection: AsyncConnection, name: str, value: str) -> None:
+    """Remember a small thing over a restart."""
+    await connection.execute(meta.delete().where(meta.c.name == name))
+    await connection.execute(meta.insert(), {"name": name, "value": value})
+
+
 async def recall(store: Store, name: str) -> str | None:
     """Give what was remembered under a name."""
-
-    async def query(connection: AsyncConnection) -> str | None:
-        found: str | None = (
-            await connection.execute(select(meta.c.value).where(meta.c.name == name))
-        ).scalar()
-        return found
-
-    return await store.read(query)
+    return await store.read(lambda connection: noted(connection, name))
 
 
 async def remember(store: Store, name: str, value: str) -> None:
     """Remember a small thing over a restart."""
-
-    async def job(tx: Tx) -> None:
-        await tx.connection.execute(meta.delete().where(meta.c.name == name))
-        await tx.connection.execute(meta.insert(), {"name": name, "value": value})
-
-    await store.write(job)
+    await store.write(lambda tx: note(tx.connection, name, value))
 
 
 async def secret(store: Store) -> bytes:
     """Give the ledger's own secret, made at its first start: receipt tokens are signed with it."""
 
     async def job(tx: Tx) -> str:
-        found: str | None = (
-            await tx.connection.execute(select(meta.c.value).where(meta.c.name == "secret"))
-        ).scalar()
+        found = await noted(tx.connection, "secret")
         if found is None:
             found = secrets.token_hex(32)
-            await tx.connection.execute(meta.insert(), {"name": "secret", "value": found})
+            await note(tx.connection, "secret", found)
         return found
 
     return bytes.fromhex(await store.write(job))

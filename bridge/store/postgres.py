@@ -164,6 +164,8 @@ class _Watch:
 
 
 def _cut(driver: Any) -> None:
+    if driver.is_closed():
+        return
     log.error("a connection to PostgreSQL is cut: nothing has come of it", seconds=_HELD)
     driver.terminate()
 

@@ -195,13 +195,17 @@ class World:
 
     # --- time ---
 
+    @property
+    def loops(self) -> int:
+        """How many tasks of the bridge wait for the clock."""
+        loops = 5 + bool(self.options.get("heartbeat_url")) + bool(self.bridge.feeds.kept)
+        return loops + 2 * bool(self.bridge.settings.alertmanagers)
+
     async def settled(self) -> None:
         """Come back when the bridge and the phones have nothing to do before time passes."""
-        loops = 5 + bool(self.options.get("heartbeat_url")) + bool(self.bridge.feeds.kept)
-        loops += 2 * bool(self.bridge.settings.alertmanagers)
         async with asyncio.timeout(30):
             while True:
-                await self.clock.asleep(loops)
+                await self.clock.asleep(self.loops)
                 receipts = (task for phone in self.sim.phones for task in phone._outgoing._tasks)
                 busy = [*self.bridge.sender._tasks, *receipts]
                 if not busy:

@@ -16,7 +16,7 @@ NOT_VALID = "this code is not valid"
 
 def words(world: World) -> bytes:
     """All that the ledger holds, its log included."""
-    return b"".join(path.read_bytes() for path in world.file.parent.glob("bridge.db*"))
+    return b"".join(path.read_bytes() for path in world.file.parent.glob(f"{world.file.name}*"))
 
 
 # --- the code ---------------------------------------------------------------------------------

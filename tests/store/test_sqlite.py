@@ -116,7 +116,7 @@ async def test_a_ledger_that_was_closed_is_one_file(backend: Sqlite, clock: Move
     """So that a copy of the file is a copy of the ledger."""
     async with opened(backend, clock.now) as store:
         await put(store, incident())
-    assert sorted(path.name for path in backend.path.parent.iterdir()) == ["ledger.db", "ledger.db.lock"]
+    assert sorted(path.name for path in backend.path.parent.iterdir()) == ["bridge.db", "bridge.db.lock"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ async def refusal(backend: Sqlite) -> str:
 async def test_a_second_bridge_is_kept_out_and_told_why(store: Store, backend: Sqlite) -> None:
     """Rule 11."""
     assert await refusal(backend) == (
-        f"{backend.path} is in use by another bridge (it holds ledger.db.lock); "
+        f"{backend.path} is in use by another bridge (it holds bridge.db.lock); "
         "stop that one, or give this one a storage.url of its own"
     )
     await put(store, incident())
@@ -212,7 +212,7 @@ async def test_a_ledger_is_free_when_its_bridge_has_stopped_or_could_not_start(
 
 async def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     told = await refusal(Sqlite(tmp_path / "no such folder"))
-    assert "no such folder/ledger.db.lock: No such file or directory" in told
+    assert "no such folder/bridge.db.lock: No such file or directory" in told
     assert "the folder must exist and be writable" in told
 
 
