@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from bridge.children import Child
+from bridge.children import Child, ChildError
 from bridge.rig import PROGRAM, Rig
 
 _ANOTHER: Final = ("alertname=NodeDown", "severity=page", "instance=web-7")
@@ -34,11 +34,14 @@ class Alarm:
         self._next = zip(cycle(_ALERTS), count(1), strict=False)
 
     async def fire(self) -> str:
-        """Give Alertmanager an alert; gives its name. Raises ChildError."""
+        """Give Alertmanager an alert; gives its name. Raises ConnectionError."""
         (name, severity, team, summary), number = next(self._next)
         labels = f"alertname={name}", f"severity={severity}", f"team={team}", f"instance={team}-{number}"
         summary = f"--annotation=summary={summary}"
-        await self._rig.amtool(self._alertmanager, "alert", "add", *labels, summary)
+        try:
+            await self._rig.amtool(self._alertmanager, "alert", "add", *labels, summary)
+        except ChildError as error:
+            raise ConnectionError(str(error)) from None
         return name
 
 

@@ -87,6 +87,7 @@ def _call(phone: Phone) -> dict[str, Any] | None:
         "changed_at": call.history[-1][0].isoformat(),
         "title": _text(call.payload.get("caller_name")) or "Unknown caller",
         "reason": _text(call.payload.get("reason")),
+        "drill": call.payload.get("drill") is True,
         "incidents": _titles(call.payload),
         "spoken": spoken(call.payload),
         "told": said,

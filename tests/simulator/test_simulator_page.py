@@ -267,6 +267,14 @@ async def test_a_call_without_texts_is_shown_all_the_same(
     assert (shown["title"], shown["reason"], shown["incidents"]) == ("Unknown caller", "", [])
 
 
+@pytest.mark.parametrize(("said", "shown"), [({"drill": True}, True), ({}, False), ({"drill": "no"}, False)])
+async def test_a_drill_is_called_one(
+    sim: Simulator, sender: Sender, bridge: Bridge, said: dict[str, Any], shown: bool
+) -> None:
+    await bridge.push(sender, call_with(bridge, **said))
+    assert screen(sim.phone("alice"))["call"]["drill"] is shown
+
+
 def test_what_is_spoken_ends_its_sentences_once() -> None:
     assert spoken({"caller_name": "Is it down?", "reason": "It is."}) == "Is it down? It is."
 

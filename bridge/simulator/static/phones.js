@@ -131,8 +131,8 @@ const ask = async (method, path, body) => {
     ...(body && { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } }),
   }).catch(() => null);
   if (!answer) throw new Error("the simulator does not answer");
-  const said = answer.status === 204 ? {} : await answer.json();
-  if (!answer.ok) throw new Error(said.error);
+  const said = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(said.error ?? `the simulator answers ${answer.status}`);
   return said;
 };
 
@@ -337,6 +337,7 @@ class Phone {
   row(one) {
     const top = make("span", "row-top", "", make("strong", "", one.title), make("time", "", ago(one.opened_at)));
     const button = make("button", "incident-row", "", top, make("span", "row-summary", one.summary), this.stateOf(one));
+    if (one.drill) button.lastChild.after(make("span", "row-summary", "a drill: nothing is wrong"));
     button.type = "button";
     button.dataset.severity = one.severity;
     button.addEventListener("click", () => this.open(one.id));
@@ -424,7 +425,7 @@ class Phone {
     if (!up) return;
     const seconds = Math.max(0, Math.floor((now - new Date(call.changed_at)) / 1000));
     const spent = `${String(Math.floor(seconds / 60)).padStart(2, "0")}:${String(seconds % 60).padStart(2, "0")}`;
-    const kind = { ringing: "On-call audio…", answered: spent, declined: "Declined" }[call.state];
+    const kind = { ringing: call.drill ? "A drill: nothing is wrong" : "On-call audio…", answered: spent, declined: "Declined" }[call.state];
     put(this.$(".call-kind"), kind ?? `Call ended: ${call.why}`);
   }
 }
