@@ -27,8 +27,9 @@ test: $(READY) ## run every test, then ask for full coverage of the pure modules
 	$(BIN)/pytest -n auto --hypothesis-profile=ci
 	$(BIN)/pytest -q -n0 -p no:randomly --cov --cov-config=tests/pure.coveragerc $(PURE_TESTS)
 
-fuzz: $(READY) ## play the random stories again and again, each time others; ROUNDS=10
+fuzz: $(READY) ## send hostile input to a whole bridge, then play the random stories with other dice; ROUNDS=10
 	@scripts/need nghttpd node
+	@$(BIN)/python -m bench fuzz
 	@for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -q -n auto -m hypothesis || exit; done
 
 check: $(READY) ## lint, formatting and types

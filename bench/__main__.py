@@ -13,6 +13,7 @@ import click
 
 from bench import cells, machine, running, table
 from bench.figures import figures
+from bench.fuzz import driver as attack
 from bench.soak import driver, report
 from bench.world import World, build
 
@@ -95,6 +96,22 @@ def soak(*, pushes: int, seed: int, write: Path | None, as_json: bool) -> None:
     click.echo(json.dumps(asdict(found)) if as_json else text)
     if write is not None:
         write.write_text(table.replaced(write.read_text(), "soak", text))
+    if found.wrong:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.option(
+    "--count", type=click.IntRange(10), default=10_000, show_default=True, help="Of each random kind."
+)
+@click.option("--seed", type=int, default=1, show_default=True)
+def fuzz(*, count: int, seed: int) -> None:
+    """Send hostile input to a whole bridge; tell the longest step of its loop. Exit 1 if it answered 500."""
+    found = asyncio.run(attack.fuzz(count, seed, lambda text: click.echo(text, err=True)))
+    click.echo("\n".join(f"{number:,} {kind}" for kind, number in found.tried.items()))
+    click.echo(f"answers: {dict(sorted(found.statuses.items()))}")
+    click.echo(f"longest step of the loop: {max(found.longest.values()):.0f} ms")
+    click.echo("\n".join(found.wrong))
     if found.wrong:
         raise SystemExit(1)
 

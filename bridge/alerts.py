@@ -25,6 +25,14 @@ class NotAnAlertmanagerMessage(ValueError):
     """The body is not Alertmanager's message, version 4; the text says what to change."""
 
 
+class TooManyAlerts(ValueError):
+    """More alerts than one notification may have; the text says how many those are."""
+
+
+MOST_ALERTS: Final = 10_000
+"""The most alerts in one notification: what a hostile one may cost has an end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """One alert of a notification.
@@ -95,7 +103,7 @@ def parse(body: bytes, source: str, now: datetime) -> Notification:
     """Read one webhook body; `now` is the arrival, which stands in for times that are missing.
 
     A broken alert in a valid envelope is repaired and marked, since a 4xx would lose it for
-    good (rule 7). Raises NotAnAlertmanagerMessage for anything that is no such envelope.
+    good (rule 7). Raises NotAnAlertmanagerMessage for anything that is no such envelope, and TooManyAlerts.
     """
     whole = _whole(body)
     try:
@@ -106,6 +114,8 @@ def parse(body: bytes, source: str, now: datetime) -> Notification:
         raise NotAnAlertmanagerMessage(
             f'version is "{envelope.version[:20]}", but this bridge reads version "4"'
         )
+    if len(envelope.alerts) > MOST_ALERTS:
+        raise TooManyAlerts(f"the body has {len(envelope.alerts)} alerts, and {MOST_ALERTS} are the most")
     return Notification(
         source=source,
         alerts=tuple(

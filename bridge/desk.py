@@ -5,6 +5,7 @@ Webhook, answer and clock all come through here, so that there is one way from a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 _ALARM_PACE: Final = timedelta(minutes=1)
 """The same alarm is raised at most once in this time; it only prolongs what is open anyway (rule 7)."""
 
+_AT_A_TIME: Final = 500
 _NEVER: Final = timedelta(days=3650)
 
 
@@ -60,10 +62,11 @@ class Desk:
         """Take in one notification. What it returns is committed. Raises as `Store.update` does."""
         settings, now = self.settings, self.clock.now()
         notification, beats = watchdogs.take_out(settings.heartbeats.values(), notification, now)
-        ways = {
-            alert.fingerprint: _destinations(settings, notification.source, alert.labels, now)
-            for alert in notification.alerts
-        }
+        ways = {}
+        for number, alert in enumerate(notification.alerts, 1):
+            ways[alert.fingerprint] = _destinations(settings, notification.source, alert.labels, now)
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)  # what else is due has its turn in between
         times = Times(settings.alert_ttl, settings.refire_quiet)
         return await self._receive(settings, notification, ways, times, beats)
 

@@ -341,3 +341,15 @@ def test_rule_7_the_bridges_own_trouble_is_an_alert_like_any_other() -> None:
         (Alert(fingerprint(labels), True, labels, {"summary": "Who?"}, NOW),),
         group_key="WebhookRefused",
     )
+
+
+def test_a_notification_has_at_most_ten_thousand_alerts() -> None:
+    """What a hostile one may cost has an end; Alertmanager's max_alerts keeps an honest one below."""
+    from bridge.alerts import MOST_ALERTS, TooManyAlerts
+
+    def body(count: int) -> bytes:
+        return b'{"version": "4", "alerts": [' + b",".join([b"1"] * count) + b"]}"
+
+    assert len(parse(body(MOST_ALERTS), "s", NOW).alerts) == MOST_ALERTS
+    with pytest.raises(TooManyAlerts, match="10001 alerts, and 10000 are the most"):
+        parse(body(MOST_ALERTS + 1), "s", NOW)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import re
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -20,6 +22,10 @@ log = structlog.get_logger()
 
 DEFAULT_SOURCE: Final = "default"
 _OPENING: Final = frozenset({"triggered", "rejoined"})
+_LARGE: Final = 64 * 1024
+_NAMED: Final = 10
+"""So many broken alerts of a notification are named in the log."""
+_LABELS: Final = 100
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
@@ -29,6 +35,7 @@ class Webhook:
     def __init__(self, desk: Desk, news: Callable[[str], None]) -> None:
         self._desk = desk
         self._news = news
+        self._labels: set[str] = set()
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes of the two forms; whatever is below /webhook/ was meant for us."""
@@ -40,7 +47,7 @@ class Webhook:
         began = now()
         source = request.match_info.get("source", DEFAULT_SOURCE)
         known = known_source(self._desk.settings, source)
-        label = source if known is None else "unknown"
+        label = self._label(source) if known is None else "unknown"
         response = known or await errors(request, partial(self._take, source))
         self._desk.metrics.webhooks.labels(label, str(response.status)).inc()
         self._desk.metrics.webhook_seconds.observe((now() - began).total_seconds())
@@ -66,7 +73,15 @@ class Webhook:
             hint = "raise max_body_size, or set max_alerts in Alertmanager's webhook_config"
             return problem(413, f"the body is larger than {limit} bytes", hint)
         try:
-            notification = alerts.parse(body, source, self._desk.clock.now())
+            notification = await _parsed(body, source, self._desk.clock.now())
+        except alerts.TooManyAlerts as error:
+            log.error("webhook refused", source=source, code=413, error=str(error))  # noqa: TRY400
+            await self._desk.alarm(
+                "PushkitBridgeWebhookRefused",
+                {"source": source, "code": "413"},
+                f"A webhook for {source} was refused, and its alerts are lost: {error}",
+            )
+            return problem(413, str(error), "set max_alerts in Alertmanager's webhook_config")
         except alerts.NotAnAlertmanagerMessage as error:
             log.error("webhook refused", source=source, code=400, error=str(error))  # noqa: TRY400
             return problem(400, str(error))
@@ -85,12 +100,33 @@ class Webhook:
         return answer({"status": "ok", **done})
 
     def _count(self, notification: alerts.Notification) -> None:
-        for alert in notification.alerts:
-            status = "firing" if alert.firing else "resolved"
-            self._desk.metrics.alerts.labels(notification.source, status).inc()
-            if alert.repairs:
-                self._desk.metrics.repaired.labels(notification.source).inc()
-                log.warning("broken alert repaired", fingerprint=alert.fingerprint, repairs=alert.repairs)
+        source = self._label(notification.source)
+        firing = sum(alert.firing for alert in notification.alerts)
+        repaired = [alert for alert in notification.alerts if alert.repairs]
+        self._desk.metrics.alerts.labels(source, "firing").inc(firing)
+        self._desk.metrics.alerts.labels(source, "resolved").inc(len(notification.alerts) - firing)
+        if repaired:
+            self._desk.metrics.repaired.labels(source).inc(len(repaired))
+        for alert in repaired[:_NAMED]:
+            log.warning(
+                "broken alert repaired",
+                fingerprint=alert.fingerprint,
+                repairs=alert.repairs,
+                more=max(len(repaired) - _NAMED, 0),
+            )
+
+    def _label(self, source: str) -> str:
+        """Name a source in a metric. Where none is configured anybody can make names up: not without end."""
+        if len(self._labels) < _LABELS:
+            self._labels.add(source)
+        return source if source in self._labels or source in self._desk.settings.sources else "other"
+
+
+async def _parsed(body: bytes, source: str, now: datetime) -> alerts.Notification:
+    """Parse, a large body beside the loop: it must not hold up a phone's answer."""
+    if len(body) < _LARGE:
+        return alerts.parse(body, source, now)
+    return await asyncio.to_thread(alerts.parse, body, source, now)
 
 
 def known_source(settings: Settings, source: str) -> web.Response | None:

@@ -176,9 +176,9 @@ async def test_refused_webhooks_open_one_internal_incident_however_many_come(
     store, written = stage.bridge.store, []
     update = store.update
 
-    async def count(scope: Scope, decide: Decide) -> Any:
+    async def count(scope: Scope, decide: Decide, *more: Any) -> Any:
         written.append(scope)
-        return await update(scope, decide)
+        return await update(scope, decide, *more)
 
     monkeypatch.setattr(store, "update", count)
     for _ in range(20):
@@ -275,6 +275,23 @@ async def test_sixteen_mebibytes_are_taken_by_default_and_a_byte_more_is_not(wor
     assert (await reader.readline()).split()[1] == b"413"
     writer.close()
     await writer.wait_closed()
+
+
+async def test_more_alerts_than_anybody_can_have_are_413_and_ring(world: World) -> None:
+    """Rule 7: what is refused for good is an incident of its own."""
+    body = b'{"version": "4", "alerts": [' + b",".join([b"{}"] * 10_001) + b"]}"
+    answer = await world.post("/webhook", body)
+    assert answer.status == 413
+    assert "max_alerts" in answer.json["hint"]
+    assert [one["title"] for one in await world.incidents()] == ["PushkitBridgeWebhookRefused"]
+
+
+async def test_names_that_somebody_makes_up_do_not_fill_the_metrics(world: World) -> None:
+    for number in range(150):
+        await world.post(f"/webhook/made-up-{number}", world.message())
+    text = (await world.get("/metrics")).text
+    assert len({line for line in text.splitlines() if "webhooks_total" in line}) <= 101
+    assert world.metric("webhooks_total", source="other", code="200") == 50
 
 
 async def test_a_gzip_bomb_is_not_unpacked(stage: World) -> None:
