@@ -1,4 +1,4 @@
-"""`python -m bench transport` and `python -m bench soak`: see docs/performance.md."""
+"""`python -m bench transport`, `console` and `soak`: see docs/performance.md and docs/console.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from bench import cells, machine, running, table
+from bench import cells, console, machine, running, table
 from bench.figures import figures
 from bench.fuzz import driver as attack
 from bench.soak import driver, report
@@ -79,6 +79,17 @@ def transport(
     click.echo(text)
     if write is not None:
         write.write_text(table.replaced(write.read_text(), "transport", text))
+
+
+@main.command("console")
+@click.option("--incidents", default=5000, show_default=True, help="Open incidents.")
+@click.option("--viewers", default=16, show_default=True, help="Open pages.")
+@click.option("--webhooks", default=200, show_default=True, help="Webhooks in each count.")
+def console_command(*, incidents: int, viewers: int, webhooks: int) -> None:
+    """Measure the console of a bridge with many open incidents, and webhooks beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = asyncio.run(console.measure(Path(folder), incidents, viewers, webhooks))
+    click.echo("\n".join([*machine.facts(), machine.others(), "", *results.lines()]))
 
 
 @main.command()

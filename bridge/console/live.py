@@ -31,6 +31,9 @@ _PACE: Final = 1.0
 _SHARE: Final = 4
 """Of the time that it took to work out a page's parts, at least so many times as long is rest."""
 
+_REST: Final = 3.0
+"""Seconds of rest at the most."""
+
 _REFRESH: Final = 15.0
 """Seconds after which a page is worked out anew without news: ages, connections, who is on call."""
 
@@ -46,6 +49,7 @@ class _Board:
     parts: Parts = field(default_factory=dict)
     seen: int = -1
     made_at: float = -_REFRESH
+    rests_until: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     viewers: int = 0
 
@@ -140,11 +144,12 @@ class Live:
             age = time.monotonic() - board.made_at
             if board.seen == self._generation and age < _REFRESH / 2:
                 return board.parts
+            await _set_within(self._closing, board.rests_until - time.monotonic())
             board.seen = self._generation
             began = time.monotonic()
             board.parts = await board.make()
             board.made_at = time.monotonic()
-            await _set_within(self._closing, (board.made_at - began) * _SHARE)
+            board.rests_until = board.made_at + min((board.made_at - began) * _SHARE, _REST)
             return board.parts
 
 
@@ -154,6 +159,8 @@ def _event(name: str, html: str) -> str:
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    if seconds <= 0:
+        return event.is_set()
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:

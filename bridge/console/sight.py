@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,9 @@ PAGE: Final = 50
 
 _AT_ONCE: Final = 2
 """Looks at once: the rest of the ledger's connections for reading are the loops'."""
+
+_REST: Final = 1.0
+"""Seconds of rest after a look at the most."""
 
 _RECEIVERS: Final = 50
 _PAST: Final = 40
@@ -98,9 +102,15 @@ class Sight:
         return await self._look(lambda connection, now: self._explain(connection, now, asked))
 
     async def _look(self, query: Callable[[AsyncConnection, datetime], Awaitable[T]]) -> T:
-        async with self._room:
+        await self._room.acquire()
+        began = time.monotonic()
+        try:
             now = self._desk.clock.now()
             return await self._desk.store.read(lambda connection: query(connection, now))
+        finally:
+            # As long a rest as the look took: however many look, webhooks and pushes have their share.
+            rest = min(time.monotonic() - began, _REST)
+            asyncio.get_running_loop().call_later(rest, self._room.release)
 
     async def _now(
         self, connection: AsyncConnection, now: datetime, page: int, reasons: Sequence[str]

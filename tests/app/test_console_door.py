@@ -1,44 +1,14 @@
 """Who may look at the console and who may act there; that an act was asked for by a page of ours."""
 
-import base64
 import ssl
-from typing import Any
 
 import aiohttp
-import bcrypt
 import pytest
 import trustme
 from appworld import World
-from consoles import PAGES, Visitor
+from consoles import PAGES, Visitor, basic, start
 
-PASSWORDS = {"carol": "correct horse", "dave": "battery staple", "eve": "hunter2"}
 USER = "X-Forwarded-User"
-
-
-def basic(name: str) -> dict[str, str]:
-    pair = base64.b64encode(f"{name}:{PASSWORDS[name]}".encode()).decode()
-    return {"Authorization": f"Basic {pair}"}
-
-
-async def start(world: World, *, users: bool = False, **console: Any) -> str:
-    """Start a bridge with a `console` section, and perhaps passwords; gives the page of an incident."""
-    if users:
-        hashed = {
-            name: bcrypt.hashpw(word.encode(), bcrypt.gensalt(4)).decode() for name, word in PASSWORDS.items()
-        }
-        file = world.folder / "web.yml"
-        file.write_text(
-            "basic_auth_users:\n" + "".join(f"  {name}: {text}\n" for name, text in hashed.items())
-        )
-        world.options["web_config_file"] = file
-    world.config["console"] = console
-    await world.start()
-    headers = basic("carol") if users else {}
-    posted = await world.post("/webhook", world.message(world.alert()), headers=headers)
-    assert posted.status == 200
-    await world.settled()
-    listed = (await world.get("/api/v1/incidents", headers=headers)).json
-    return f"/incidents/{listed['incidents'][0]['id']}"
 
 
 async def told(world: World, page: str, **headers: str) -> str:
