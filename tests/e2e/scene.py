@@ -151,6 +151,13 @@ def log(rig: Rig, event: str) -> list[dict[str, Any]]:
     return [line for line in found if line["event"] == event]
 
 
+async def audited(rig: Rig) -> dict[str, Any]:
+    """What `ledger verify` says: by its exit code, that nothing is wrong."""
+    said: dict[str, Any] = orjson.loads(await rig.cli("ledger", "verify", "-o", "json"))
+    assert said["findings"] == []
+    return said
+
+
 async def shown(rig: Rig, incident: str) -> dict[str, Any]:
     """What `incidents show` says of an incident."""
     story: dict[str, Any] = orjson.loads(await rig.cli("incidents", "show", "-o", "json", incident))

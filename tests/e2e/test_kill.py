@@ -15,7 +15,7 @@ import pytest
 
 from bridge.rig import Rig
 
-from .scene import configure, metric, notification, scene
+from .scene import audited, configure, metric, notification, scene
 
 pytestmark = pytest.mark.real
 
@@ -89,6 +89,8 @@ async def test_whatever_was_answered_with_200_survives_kill_9_at_random_moments_
             await senders.finish()
         await rig.until("every page to have its outcome", lambda: outbox_empty(rig))
         stories = [await rig.incident(one["id"]) for one in await rig.incidents()]
+        checked = (await audited(rig))["checked"]
+        assert checked["notifications"] >= len(senders.answered)
         assert_each_is_found_once(senders.answered, stories)
         for story in stories:
             assert_told(rig, story)
