@@ -147,7 +147,7 @@ class Desk:
             return unanswered.with_alarms(settings, changes, incidents, on_call, now)
 
         alarms = tuple(unanswered.slot_of(settings, name) for name in ids)
-        return await self.store.update(Scope(ids=tuple(ids), slots=alarms), decide)
+        return await self.store.update(Scope(ids=tuple(ids), slots=alarms), decide, paging=True)
 
     async def unheard(self, call_ids: Sequence[str]) -> tuple[Change, ...]:
         """Take the next way to the person, for calls of which the phone said nothing in time."""
@@ -165,7 +165,7 @@ class Desk:
                 done += await self._fail_over(tx, settings, call, "no receipt in time")
             return done, doubtful
 
-        changes, doubtful = await self.store.write(job)
+        changes, doubtful = await self.store.write(job, paging=True)
         for name in doubtful:
             log.warning(
                 "device is doubtful", device=name, hint="its pushes are accepted, but it never says so"

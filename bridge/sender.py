@@ -146,7 +146,7 @@ class Sender:
 
     async def _claim(self, ways: Ways) -> Claim:
         settings = self._desk.settings
-        return await self._store.write(lambda tx: settlement.claim(tx, settings, _LEASE, ways))
+        return await self._store.write(lambda tx: settlement.claim(tx, settings, _LEASE, ways), paging=True)
 
     def _free_ways(self) -> Ways:
         """Tell where there is room: a webhook's server that hangs must not silence phones, nor APNs it."""
@@ -268,7 +268,7 @@ class Sender:
     async def _settle(self, bundle: Bundle, device: Device | None, outcome: Outcome, token: str) -> None:
         settings = self._desk.settings
         settled, set_aside = await self._store.write(
-            lambda tx: settlement.settle(tx, settings, bundle, outcome, token)
+            lambda tx: settlement.settle(tx, settings, bundle, outcome, token), paging=True
         )
         self._desk.tell(settled)
         # Whoever tries a phone out is told by the drill itself: nobody is to be rung for it.

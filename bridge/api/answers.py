@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -59,17 +60,31 @@ def _short(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error)
 
 
+def busy() -> web.Response:
+    """Answer 503: the client is to come again. What it has not sent yet is not read."""
+    response = problem(
+        503, "the bridge has too much to do at once; try again", "Alertmanager does so by itself"
+    )
+    response.headers["Retry-After"] = "1"
+    response.force_close()
+    return response
+
+
 class TooLarge(Exception):
     """The body is over the limit."""
 
 
-async def read_body(request: web.Request, limit: int) -> bytes:
-    """Read a body of at most `limit` bytes, also after decompression. Raises TooLarge."""
+async def read_body(request: web.Request, limit: int, grow: Callable[[int], None] = lambda _: None) -> bytes:
+    """Read a body of at most `limit` bytes, also after decompression. Raises TooLarge, or as `grow` does.
+
+    That is asked for room before anything is kept.
+    """
     if (request.content_length or 0) > limit:
         raise TooLarge
     body = bytearray()
     async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit:
+        if len(body) + len(chunk) > limit:
             raise TooLarge
+        grow(len(chunk))
+        body += chunk
     return bytes(body)

@@ -14,7 +14,8 @@ import structlog
 from aiohttp import web
 
 from bridge import alerts
-from bridge.api.answers import TooLarge, answer, errors, problem, read_body
+from bridge.api.admission import Admission, Busy, Ticket
+from bridge.api.answers import TooLarge, answer, busy, errors, problem, read_body
 from bridge.config import Settings
 from bridge.desk import Desk, brief
 
@@ -36,6 +37,7 @@ class Webhook:
         self._desk = desk
         self._news = news
         self._labels: set[str] = set()
+        self._admission = Admission()
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes of the two forms; whatever is below /webhook/ was meant for us."""
@@ -62,7 +64,15 @@ class Webhook:
     async def _take(self, source: str, request: web.Request) -> web.Response:
         limit = self._desk.settings.max_body_size
         try:
-            body = await read_body(request, limit)
+            with self._admission.enter(source, limit) as ticket:
+                return await self._read(source, request, limit, ticket)
+        except Busy:
+            log.warning("webhook put off", source=source, code=503)
+            return busy()
+
+    async def _read(self, source: str, request: web.Request, limit: int, ticket: Ticket) -> web.Response:
+        try:
+            body = await read_body(request, limit, ticket.grow)
         except TooLarge:
             log.error("webhook refused", source=source, code=413, limit=limit)  # noqa: TRY400
             await self._desk.alarm(

@@ -96,23 +96,29 @@ class Store:
         await self._writer.stop()
 
     async def update(
-        self, scope: Scope, decide: Decide, notification: Notification | None = None
+        self,
+        scope: Scope,
+        decide: Decide,
+        notification: Notification | None = None,
+        *,
+        paging: bool = False,
     ) -> tuple[Change, ...]:
         """Load the incidents of `scope`, let `decide` decide, write what it says, commit.
 
         With `notification`, the ledger keeps that it was accepted, and which incidents it touched.
+        `paging`: no phone rings without it, so it overtakes what others have asked for.
         Raises Overloaded, or sqlalchemy's DBAPIError when it cannot be committed.
         """
-        changes: tuple[Change, ...] = await self._submit(_Update(scope, decide, notification))
+        changes: tuple[Change, ...] = await self._submit(_Update(scope, decide, notification), paging=paging)
         return changes
 
-    async def write(self, job: Callable[[Tx], Awaitable[T]]) -> T:
-        """Run a job in a transaction, and return its result once that is committed. Raises as `update`."""
-        result: T = await self._submit(job)
+    async def write(self, job: Callable[[Tx], Awaitable[T]], *, paging: bool = False) -> T:
+        """Run a job in a transaction, and return its result once that is committed; otherwise as `update`."""
+        result: T = await self._submit(job, paging=paging)
         return result
 
-    async def _submit(self, job: _Job) -> Any:
-        result, changed = await self._writer.submit(job)
+    async def _submit(self, job: _Job, *, paging: bool) -> Any:
+        result, changed = await self._writer.submit(job, paging=paging)
         if changed:
             self.changed()
         return result

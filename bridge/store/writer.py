@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -25,7 +26,7 @@ _TOGETHER: Final = 128
 """Jobs in one transaction: enough to share the fsync, few enough that none waits long."""
 
 _QUEUE: Final = 1024
-"""Jobs that may wait. Beyond that the bridge is overloaded and says so (503)."""
+"""Jobs that may wait in a lane. Beyond that the bridge is overloaded and says so (503)."""
 
 _TRIES: Final = 3
 """How often a transaction is tried that fails by nothing but its moment."""
@@ -61,13 +62,52 @@ class Overloaded(Exception):
     """More writes are waiting than can be committed soon."""
 
 
+class _Lanes:
+    """Jobs that wait, in two lanes: a flood of webhooks holds up no page, and no storm of pages a webhook."""
+
+    def __init__(self) -> None:
+        self._paging: deque[_Item] = deque()
+        self._others: deque[_Item] = deque()
+        self._came = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._paging) + len(self._others)
+
+    def put(self, item: _Item, *, paging: bool) -> None:
+        """Let a job wait. Raises Overloaded where its lane is full."""
+        lane = self._paging if paging else self._others
+        if len(lane) >= _QUEUE:
+            raise Overloaded(f"{_QUEUE} writes are waiting")
+        lane.append(item)
+        self._came.set()
+
+    async def take(self) -> list[_Item]:
+        """Wait for jobs, and give some: half of them those of paging, where both lanes have as many."""
+        while not self:
+            self._came.clear()
+            await self._came.wait()
+        paging = max(_TOGETHER // 2, _TOGETHER - len(self._others))
+        first = [self._paging.popleft() for _ in range(min(paging, len(self._paging)))]
+        rest = min(_TOGETHER - len(first), len(self._others))
+        return first + [self._others.popleft() for _ in range(rest)]
+
+    def empty(self) -> list[_Item]:
+        """Give all that wait."""
+        left = [*self._paging, *self._others]
+        self._paging.clear()
+        self._others.clear()
+        return left
+
+
 class Writer:
     """Has jobs run in order, several to a transaction. What a job is, `run` knows."""
 
     def __init__(self, engine: AsyncEngine, run: Run) -> None:
         self._engine = engine
         self._run_jobs = run
-        self._queue: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
+        self._lanes = _Lanes()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._task: asyncio.Task[None] | None = None
         self.failing = False
         """Whether the database refused the last transaction: locked, its disk is full, or it is gone."""
@@ -80,7 +120,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many jobs have queued up."""
-        return self._queue.qsize()
+        return len(self._lanes)
 
     def start(self) -> None:
         """Begin to commit."""
@@ -88,37 +128,39 @@ class Writer:
 
     async def stop(self) -> None:
         """Commit what has queued up, then stop."""
-        await self._queue.join()
+        if self.working:
+            await self._idle.wait()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def submit(self, job: Any) -> Any:
+    async def submit(self, job: Any, *, paging: bool = False) -> Any:
         """Have `job` run in a transaction, and return its result once that is committed.
 
+        `paging`: without it no phone rings, so it need not wait for all that others have asked for.
         Raises Overloaded when the queue is full, or whatever the job or the commit raised.
         """
         if not self.working:
             raise Overloaded("the store is not working")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait((job, future))
-        except asyncio.QueueFull:
-            raise Overloaded(f"{_QUEUE} writes are waiting") from None
+        self._lanes.put((job, future), paging=paging)
+        self._idle.clear()
         # A caller that goes away cancels its wait, not its job: that may be in a transaction already.
         return await future
 
     async def _run(self) -> None:
-        while True:
-            batch = [await self._queue.get()]
-            while len(batch) < _TOGETHER and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            try:
+        batch: list[_Item] = []
+        try:
+            while True:
+                batch = await self._lanes.take()
                 await self._commit(batch)
-            finally:
-                for _ in batch:
-                    self._queue.task_done()
+                if not self._lanes:
+                    self._idle.set()
+        finally:
+            # Whoever waits for a writer that ends is told so: it would wait for ever.
+            self._fail([*batch, *self._lanes.empty()], Overloaded("the store is not working"))
+            self._idle.set()
 
     async def _commit(self, batch: list[_Item], tries: int = _TRIES) -> None:
         try:

@@ -346,3 +346,66 @@ async def test_a_read_sees_one_state_of_the_ledger_throughout(store: Store) -> N
         return counts
 
     assert await store.read(twice) == [0, 0]
+
+
+async def test_who_waits_for_a_writer_that_dies_is_told_so(store: Store) -> None:
+    gate = await Gate(store).__aenter__()
+    callers = await queue_up(store, *(note(name) for name in "ab"))
+    task = store._writer._task
+    assert task is not None
+    task.cancel()
+    found = await asyncio.gather(gate.task, *callers, return_exceptions=True)
+    assert [type(one) for one in found] == [Overloaded] * 3
+
+
+# --- two lanes --------------------------------------------------------------------------------
+
+
+async def test_what_pages_overtakes_what_has_queued_up_before_it(store: Store) -> None:
+    """A flood of webhooks, or of phones, delays no page by more than one transaction."""
+    done: list[str] = []
+
+    def named(name: str) -> Job:
+        async def job(_: Tx) -> None:
+            done.append(name)
+
+        return job
+
+    async with Gate(store):
+        flood = await queue_up(store, *(named("webhook") for _ in range(1000)))
+        claim = asyncio.create_task(store.write(named("claim"), paging=True))
+        await asyncio.sleep(0)
+    await claim
+    assert done.index("claim") == 0
+    assert len(done) <= 128, "in the first transaction, which holds no more"
+    await asyncio.gather(*flood)
+
+
+async def test_a_storm_of_pages_leaves_half_of_each_transaction_to_the_others(store: Store) -> None:
+    done: list[str] = []
+
+    def named(name: str) -> Job:
+        async def job(_: Tx) -> None:
+            done.append(name)
+
+        return job
+
+    async with Gate(store):
+        storm = [asyncio.create_task(store.write(named("page"), paging=True)) for _ in range(1000)]
+        await asyncio.sleep(0)
+        webhooks = [asyncio.create_task(store.write(named("webhook"))) for _ in range(100)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*webhooks)
+    assert len(done) <= 256
+    await asyncio.gather(*storm)
+
+
+async def test_a_full_queue_of_others_refuses_no_page(store: Store) -> None:
+    async with Gate(store):
+        flood = await queue_up(store, *(note(str(number)) for number in range(1024)))
+        page = asyncio.create_task(store.write(note("page"), paging=True))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await store.write(note("one too many"))
+    assert await page == "page"
+    await asyncio.gather(*flood)
