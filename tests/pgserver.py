@@ -46,32 +46,32 @@ class Server:
         self.port = self._stack.enter_context(free_port())
         self._settings = SETTINGS | settings
         # PostgreSQL does not run as root.
-        self._user: dict[str, Any] = (
-            {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
+        self._as = (
+            ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.getuid() == 0 else []
         )
         self.folder = Path(tempfile.mkdtemp(prefix="pushkit-bridge-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._free: list[str] = []
-        if self._user:
-            shutil.chown(
-                self.folder, **{key: value for key, value in self._user.items() if key != "extra_groups"}
-            )
+        if self._as:
+            shutil.chown(self.folder, "nobody", "nogroup")
         self._run(
             _program("initdb"), "-D", str(self.folder / "data"), "-U", "postgres", "-A", "trust", "-N",
             "--no-instructions", "-E", "UTF8", "--locale=C",
         )  # fmt: skip
 
     def _run(self, *command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True, cwd="/", env=_ENVIRONMENT, **self._user)
+        subprocess.run([*self._as, *command], check=True, capture_output=True, cwd="/", env=_ENVIRONMENT)
 
     def start(self) -> None:
         """Start it, and come back when it lets somebody in."""
         options = [f"-c{name}={value}" for name, value in self._settings.items()]
+        # It ends with us, however we end.
+        alone = [*(self._as or ["setpriv"]), "--pdeathsig=QUIT", _program("postgres")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_program("postgres"), "-D", str(self.folder / "data"), "-p", str(self.port), *options],
+                [*alone, "-D", str(self.folder / "data"), "-p", str(self.port), *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=_ENVIRONMENT,
-                start_new_session=True, **self._user,
+                start_new_session=True,
             )  # fmt: skip
         end = time.monotonic() + 30
         ready = self.folder / "data/postmaster.pid"

@@ -101,7 +101,8 @@ def _unwanted(now: datetime) -> ColumnElement[bool]:
 async def _sweep(connection: AsyncConnection, now: datetime) -> tuple[Settled, ...]:
     """Settle pages past their time. One that is being sent is left until its lease has run out."""
     idle = (pages.c.state == "waiting") | (pages.c.next_attempt_at <= now)
-    found = await connection.execute(select(pages).where(OPEN_PAGE & idle & _unwanted(now)).limit(_BATCH))
+    unwanted = select(pages).where(OPEN_PAGE & idle & _unwanted(now)).limit(_BATCH)
+    found = await connection.execute(unwanted.with_for_update(skip_locked=True))
     settled = tuple(_swept(row) for row in found.mappings())
     await _write(connection, settled, now)
     return settled
@@ -126,7 +127,8 @@ async def _due(
         due &= pages.c.kind != "webhook"
     if Ways.PUSHES not in ways:
         due &= pages.c.kind == "webhook"
-    wanted = select(pages).where(due & ~waits)
+    # A page that somebody else holds, an operator at psql, keeps no other waiting. SQLite has no such locks.
+    wanted = select(pages).where(due & ~waits).with_for_update(skip_locked=True)
     first = wanted.order_by(pages.c.next_attempt_at).limit(_BATCH)
     found = {row["id"]: row for row in (await connection.execute(first)).mappings()}
     if len(found) == _BATCH:

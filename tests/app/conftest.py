@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 from appworld import World
-from ledgers import Backend, ledger
+from ledgers import BACKENDS, Backend, ledger
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +28,19 @@ def _plain_logs() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+TELLING = {"test_app_rings"}
+"""Stories that are always played on every ledger; `--ledger=postgresql` plays all of them on the other one."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kind" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("ledger")
+        metafunc.parametrize("kind", BACKENDS if metafunc.module.__name__ in TELLING else [chosen], ids=str)
+
+
 @pytest.fixture
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    """The ledger: `--ledger=postgresql` plays every story on the other one."""
-    with ledger(request.config.getoption("ledger"), tmp_path) as lent:
+def backend(kind: str, tmp_path: Path) -> Iterator[Backend]:
+    with ledger(kind, tmp_path) as lent:
         yield lent
 
 

@@ -22,9 +22,20 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.incidents import Change
-from bridge.store import Scope, Store, StoreError, Tx, engine, note, open_store, postgres, remember
+from bridge.store import (
+    Scope,
+    Store,
+    StoreError,
+    Tx,
+    engine,
+    listener,
+    note,
+    open_store,
+    postgres,
+    remember,
+)
 from bridge.store.postgres import Postgres
-from bridge.store.tables import incidents, meta, metadata, timeline
+from bridge.store.tables import incidents, meta, metadata, pages, timeline
 from bridge.store.tx import load_incidents
 
 SERVER = pgserver.shared
@@ -79,6 +90,20 @@ async def test_a_page_is_claimed_by_one_bridge_however_many_ask_at_once(store: S
         ("alice-iphone", 2),
         ("bob-iphone", 1),
     ]
+
+
+async def test_a_page_that_somebody_else_holds_keeps_no_other_waiting(store: Store) -> None:
+    """FOR UPDATE SKIP LOCKED: an operator has a transaction open at psql."""
+    await sync(store, device(), device(BOB))
+    one = incident()
+    held, free = page(one), page(one, BOB)
+    await put(store, one, pages=[held, free])
+    async with store._reader.connect() as somebody:
+        await somebody.execute(select(pages.c.id).where(pages.c.id == held.id).with_for_update())
+        (bundle,) = (await claim(store)).bundles
+        assert [line.page.id for line in bundle.lines] == [free.id]
+    (bundle,) = (await claim(store)).bundles
+    assert [line.page.id for line in bundle.lines] == [held.id]
 
 
 async def test_decisions_of_several_bridges_see_each_other(store: Store, other: Store) -> None:
@@ -153,6 +178,36 @@ async def test_what_one_bridge_commits_wakes_the_others(store: Store, other: Sto
     await put(store, incident())
     async with asyncio.timeout(30):
         await woken.wait()
+
+
+async def test_a_listener_that_hears_nothing_any_more_is_noticed_and_replaced(
+    backend: PostgreSql, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection stands, and answers; but no notification comes over it."""
+    monkeypatch.setattr(listener, "_CHECK", 0.2)
+    monkeypatch.setattr(listener, "_ANSWER", 1.0)
+    made: list[Any] = []
+    again = asyncio.Event()
+    connect = Postgres.connect
+
+    async def remembered(*arguments: Any) -> Any:
+        made.append(await connect(*arguments))
+        if len(made) == 2:
+            again.set()
+        return made[-1]
+
+    async with opened(backend, clock.now) as store:
+        assert store.listener is not None
+        monkeypatch.setattr(Postgres, "connect", remembered)
+        store.listener._task.cancel()  # type: ignore[union-attr]
+        store.listener.hears.clear()
+        store.listener.start()
+        async with asyncio.timeout(30):
+            await store.listener.hears.wait()
+            store.listener.hears.clear()
+            await made[0].remove_listener(postgres.CHANNEL, store.listener._heard)
+            await again.wait()
+            await store.listener.hears.wait()
 
 
 async def test_a_second_bridge_lets_go_of_nothing_that_the_first_is_sending(
