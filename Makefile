@@ -11,7 +11,7 @@ PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildc
 	policy presence pushes replay routing routetree schedules silences templates texts timeintervals views watchdogs zones))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check bench soak fmt lock image
+.PHONY: help demo test fuzz check bench soak fmt lock image screenshots
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -36,6 +36,10 @@ check: $(READY) ## lint, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+screenshots: $(READY) ## look at a night in the console, and make docs/screenshots/ anew
+	@scripts/need chromium
+	@$(BIN)/python scripts/screenshots
 
 bench: $(BENCH_READY) ## measure the connection to APNs beside other clients, 20 minutes; ARGS=--quick takes 2
 	@$(BIN)/python -m bench transport $(ARGS)

@@ -59,6 +59,9 @@ class Window:
     async def close(self) -> None:
         for page in self.pages:
             page.task.cancel()
+        await asyncio.gather(*(page.task for page in self.pages), return_exceptions=True)
+        for page in self.pages:
+            page.response.close()
         await self.stack.aclose()
 
 
