@@ -34,7 +34,7 @@ from bridge.desk import Desk
 from bridge.driller import Driller
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
-from bridge.front import DRAIN, Front, serve
+from bridge.front import DRAIN, Front, guards, serve
 from bridge.heartbeat import SignOfLife
 from bridge.housekeeper import Housekeeper
 from bridge.outgoing import Outgoing
@@ -201,11 +201,15 @@ class Bridge:
         context = self.web_config.ssl_context()
         if self.options.console_listen:
             app = front.application([pages])
-            self.bound.console += await serve(stack, app, [self.options.console_listen], context)
+            self.bound.console += await serve(
+                stack, app, [self.options.console_listen], context, guards(self.metrics, "console")
+            )
             app = front.application(rooms)
         else:
             app = front.application((*rooms, pages))
-        self.bound.web += await serve(stack, app, self.options.web_listen, context)
+        self.bound.web += await serve(
+            stack, app, self.options.web_listen, context, guards(self.metrics, "web")
+        )
 
     def _phone_url(self) -> str:
         return self.options.phone_external_url or self.bound.phone
@@ -218,7 +222,11 @@ class Bridge:
         self.store.on_change.append(api.streams.wake)
         listener = await stack.enter_async_context(AsyncExitStack())
         (self.bound.phone,) = await serve(
-            listener, app, [self.options.phone_listen], self.phone_config.ssl_context()
+            listener,
+            app,
+            [self.options.phone_listen],
+            self.phone_config.ssl_context(),
+            guards(self.metrics, "phone"),
         )
         return listener
 

@@ -16,6 +16,11 @@ from bridge.desk import Desk
 from bridge.senders import Senders
 from bridge.telemetry import Metrics
 from bridge.web import Identity, Refused, WebConfig, listen, protect, same_origin
+from bridge.web.guard import HEADERS, KEEP_ALIVE, GuardedSite, Guards, Limits, open_files
+
+_WEB: Final = 512
+_PHONES: Final = 4096
+"""Connections at once, where the limit on open files allows as many."""
 
 DRAIN: Final = 10.0
 """Seconds that requests and pushes in flight have to end at a stop; the ledger keeps the rest."""
@@ -90,17 +95,31 @@ class Front:
             await self.senders.refused(self.desk, known, request.remote or "", refused.error)
 
 
+def guards(metrics: Metrics, listener: str) -> Guards:
+    """Make the guards of a listener, who count what they cut off; half of the open files are for others."""
+    most = open_files()
+    connections = min(_PHONES, most // 4) if listener == "phone" else min(_WEB, most // 8)
+    return Guards(Limits(connections), lambda why: metrics.cut.labels(listener, why).inc())
+
+
 async def serve(
-    stack: AsyncExitStack, app: web.Application, addresses: Sequence[str], context: SSLContext | None = None
+    stack: AsyncExitStack,
+    app: web.Application,
+    addresses: Sequence[str],
+    context: SSLContext | None,
+    watch: Guards,
 ) -> list[str]:
     """Listen; `stack` unwinds it. Gives the URLs, with the ports that were given out. Raises OSError."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN)
+    app.middlewares.insert(0, watch.middleware)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=DRAIN, keepalive_timeout=KEEP_ALIVE, max_headers=HEADERS
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     found = []
     for text in addresses:
         address = listen(text)
-        site = web.TCPSite(runner, address.host, address.port, ssl_context=context)
+        site = GuardedSite(runner, watch, address.host, address.port, ssl_context=context)
         await site.start()
         found.append(_url(site, "https" if context else "http"))
     return found

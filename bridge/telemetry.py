@@ -127,6 +127,9 @@ class Metrics:
         self.outgoing = self._counter("outgoing_webhooks", "Posts to webhook targets, by outcome.", "outcome")
         self.receipts = self._counter("receipts", "Receipts from phones.", "receipt")
         self.enrolments = self._counter("enrolments", "Codes that phones tried, by outcome.", "outcome")
+        self.cut = self._counter(
+            "connections_cut", "Connections that were cut off, by listener and reason.", "listener", "reason"
+        )
         self.streams = self._gauge("event_streams", "Open event streams of phones.")
         self.viewers = self._gauge("console_streams", "Open pages of the console that are kept up to date.")
         self.troubled = self._gauge(

@@ -51,6 +51,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.force_close()  # where the next request begins, nobody knows
         return response
     except Exception:
+        if request.transport is None:  # the client has gone, or was cut off: nobody reads an answer
+            return problem(400, "the connection was closed before the request was complete")
         log.exception("a request failed", path=request.path)
         return problem(500, "the bridge failed; this is a bug", "its log says where")
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
 import pytest
 from appworld import World, until
+from yarl import URL
 
+from bridge import front
 from bridge.store import Tx
+from bridge.web.guard import Limits
 
 
 @asynccontextmanager
@@ -100,3 +103,23 @@ async def test_a_flood_of_webhooks_holds_up_no_ring(tenants: World, flood: Any) 
     await claim
     assert sum(task.done() for task in many) <= 128
     assert {status for status, _ in await asyncio.gather(*many)} == {200}
+
+
+@pytest.mark.parametrize("listener", ["web", "phone"])
+async def test_a_body_that_does_not_come_is_cut_off_on_both_listeners(
+    world: World, listener: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.stop()
+    monkeypatch.setattr(front, "Limits", lambda connections: Limits(connections, body=0.05))
+    bridge = await world.start()
+    await world.settled()
+    url = URL(bridge.bound.web[0] if listener == "web" else bridge.bound.phone)
+    path = b"/webhook" if listener == "web" else b"/api/v1/enrol"
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"POST " + path + b" HTTP/1.1\r\nHost: b\r\nContent-Length: 100\r\n\r\n{")
+    with suppress(ConnectionError):
+        async with asyncio.timeout(30):
+            assert await reader.read() == b""
+    writer.close()
+    assert world.metric("connections_cut_total", listener=listener, reason="slow body") == 1
+    assert (await world.get("/-/ready")).status == 200

@@ -145,13 +145,15 @@ async def test_a_loop_that_dies_ends_the_program_so_that_somebody_notices(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(Escalator, "run", broken)
-    died = await serve_until_signalled(Options(stage.config_file, ("127.0.0.1:0",), None, "127.0.0.1:0"))
+    died = await serve_until_signalled(
+        Options(stage.config_file, ("127.0.0.1:0",), phone_listen="127.0.0.1:0")
+    )
     assert died
 
 
 async def test_a_signal_ends_it_as_asked(stage: World) -> None:
     serving = asyncio.create_task(
-        serve_until_signalled(Options(stage.config_file, ("127.0.0.1:0",), None, "127.0.0.1:0"))
+        serve_until_signalled(Options(stage.config_file, ("127.0.0.1:0",), phone_listen="127.0.0.1:0"))
     )
     loop = asyncio.get_running_loop()
     await until(lambda: loop._signal_handlers.get(signal.SIGHUP) is not None)
@@ -173,7 +175,7 @@ async def test_a_signal_during_the_start_is_heard(stage: World) -> None:
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     stage.config["apns"]["url"] = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     stage.write()
-    options = Options(stage.config_file, ("127.0.0.1:0",), None, "127.0.0.1:0")
+    options = Options(stage.config_file, ("127.0.0.1:0",), phone_listen="127.0.0.1:0")
     async with asyncio.timeout(30):
         assert await serve_until_signalled(options) is False
     assert heard
@@ -188,7 +190,7 @@ async def test_a_start_that_failed_leaves_nothing_behind(stage: World) -> None:
         port = probe.getsockname()[1]
     taken = stage.sim.url.removeprefix("https://")
     with pytest.raises(OSError, match="in use"):
-        await serve_until_signalled(Options(stage.config_file, (taken,), None, f"127.0.0.1:{port}"))
+        await serve_until_signalled(Options(stage.config_file, (taken,), phone_listen=f"127.0.0.1:{port}"))
     with socket.socket() as again:
         again.bind(("127.0.0.1", port))
     await stage.start()
