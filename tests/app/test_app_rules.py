@@ -92,7 +92,9 @@ async def test_two_bridges_that_share_nothing_ring_a_phone_once_and_both_hear_th
     config = stage.config | {"storage": {"url": f"sqlite:///{stage.folder}/other.db"}}
     file = stage.folder / "other.yaml"
     file.write_text(yaml.safe_dump(config))
-    async with Bridge(Options(file, ("127.0.0.1:0",), None, "127.0.0.1:0"), clock=stage.clock) as other:
+    async with Bridge(
+        Options(file, ("127.0.0.1:0",), phone_listen="127.0.0.1:0"), clock=stage.clock
+    ) as other:
         alert = stage.alert()
         first, second = (
             stage.message(alert),
