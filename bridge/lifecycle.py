@@ -262,7 +262,7 @@ def _close_if_quiet(
     if incident.firing or not incident.open:
         return change
     change = _closed(change.withdrawn(resolution), resolution, now)
-    change = change.note(resolution, "no alert fires any more")
+    change = change.note(resolution, "the drill is over" if incident.drill else "no alert fires any more")
     return escalation.tell(change, "resolved", policy, on_call, now) if policy.notify_resolved else change
 
 

@@ -172,7 +172,7 @@ def _events(errand: Errand, plan: Plan, made: list[str]) -> tuple[Event, ...]:
     if plan.ends:
         events.append(Event("silence ended", f"in Alertmanager: {', '.join(plan.ends)}"))
     elif errand.wish is None:
-        events.append(Event("silence ended", "in Alertmanager there was none any more"))
+        events.append(Event("silence ended", "in Alertmanager there was none"))
     return tuple(events)
 
 

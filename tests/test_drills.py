@@ -14,7 +14,7 @@ from story import GROUPS, Story
 from bridge import drills, lifecycle, unanswered
 from bridge.bundles import Handset, Line, over, plan
 from bridge.drills import Drill, Due, Each, Hours, Mark, Member, Result, due, result
-from bridge.incidents import Change, Episode, Incident, Slot, State, make_page
+from bridge.incidents import Change, Episode, Event, Incident, Slot, State, make_page
 from bridge.oncall import DeviceGroup, OnCall, Phone
 from bridge.payloads import Renderer, Shown, outgoing_webhook
 from bridge.policy import Receiver, Ring, Step
@@ -99,6 +99,12 @@ def test_a_drill_ends_by_its_own_time_without_telling_anybody() -> None:
     story.wait(180)
     assert (story.incident.state, story.incident.resolution) == (State.RESOLVED, "expired")
     assert [page.kind for page in story.pages] == ["ring"]
+
+
+def test_the_timeline_of_a_drill_whose_time_is_over_speaks_of_no_alert() -> None:
+    story = of_phone()
+    ended = lifecycle.advance(Change(story.incident), story.policy, story.on_call, at(180))
+    assert ended.events[-1] == Event("expired", "the drill is over")
 
 
 def test_a_drill_that_is_called_off_rings_no_more() -> None:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from bridge.config.tree import Tree
+from datetime import timedelta
+from typing import Final
 
+from bridge.config.tree import Tree
+from bridge.config.values import duration
+
+# An Alertmanager that has just started hears of an alert after a minute (--rules.alert.resend-delay) and one
+# evaluation of its rule at the latest.
+_RESENT: Final = timedelta(minutes=2)
 _PLACES = ("alertmanager", "sources.*.alertmanager")
 
 
@@ -25,7 +32,14 @@ def check(tree: Tree) -> None:
 
 
 def warnings(tree: Tree) -> None:
-    """Note on the tree what has no effect."""
+    """Note on the tree what is doubtful, or has no effect. Only for a tree without problems."""
+    for path in [path for place in _PLACES for path in tree.find(f"{place}.reconcile_grace")]:
+        if duration(tree.get(path)) < _RESENT:
+            tree.note(
+                path,
+                "after a restart of Alertmanager what still fires would count as ended: "
+                "Prometheus says it again only once a minute",
+            )
     if any(tree.find(place) for place in _PLACES):
         return
     for path in tree.find("receivers.*.ack_creates_silence"):

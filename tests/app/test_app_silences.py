@@ -234,7 +234,7 @@ async def test_an_incident_that_ends_before_its_silence_was_made_wants_none(
     upstream.away = False
     await alice.world.pass_(120)
     assert upstream.asked("POST") == 0
-    assert (await lines(alice.world))[-1] == ("silence ended", "in Alertmanager there was none any more")
+    assert (await lines(alice.world))[-1] == ("silence ended", "in Alertmanager there was none")
 
 
 async def test_a_silence_that_cannot_be_ended_is_tried_until_it_is(alice: Handset, upstream: StandIn) -> None:
@@ -262,7 +262,7 @@ async def test_a_lost_answer_to_the_end_is_found_out_by_looking(alice: Handset, 
     await resolved(alice)
     await alice.world.pass_(10)
     assert upstream.active == {}
-    assert (await lines(alice.world))[-1] == ("silence ended", "in Alertmanager there was none any more")
+    assert (await lines(alice.world))[-1] == ("silence ended", "in Alertmanager there was none")
 
 
 async def test_a_bridge_that_dies_before_the_answer_leaves_one_silence(
@@ -329,7 +329,7 @@ async def test_somebody_who_ends_the_silence_by_hand_is_not_overruled(
     await alice.world.pass_(600)
     assert upstream.active == {}
     await resolved(alice)
-    assert (await lines(alice.world))[-1] == ("silence ended", "in Alertmanager there was none any more")
+    assert (await lines(alice.world))[-1] == ("silence ended", "in Alertmanager there was none")
 
 
 async def test_an_alertmanager_that_a_reload_takes_away_ends_the_silence_when_it_is_named_again(
