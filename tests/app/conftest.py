@@ -33,14 +33,16 @@ TELLING = {"test_app_rings"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "kind" in metafunc.fixturenames:
+    if "ledger_kind" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("ledger")
-        metafunc.parametrize("kind", BACKENDS if metafunc.module.__name__ in TELLING else [chosen], ids=str)
+        metafunc.parametrize(
+            "ledger_kind", BACKENDS if metafunc.module.__name__ in TELLING else [chosen], ids=str
+        )
 
 
 @pytest.fixture
-def backend(kind: str, tmp_path: Path) -> Iterator[Backend]:
-    with ledger(kind, tmp_path) as lent:
+def backend(ledger_kind: str, tmp_path: Path) -> Iterator[Backend]:
+    with ledger(ledger_kind, tmp_path) as lent:
         yield lent
 
 
