@@ -77,6 +77,10 @@ class Door:
             raise web.HTTPForbidden(text="you are neither an operator nor a viewer of this bridge")
         return Person(known.name, role, known.scheme)
 
+    def stands(self, person: Person) -> bool:
+        """Tell whether somebody may still do what they might: a reload may have taken it away."""
+        return self._settings.role(person.name) is person.role
+
     def session(self, request: web.Request) -> str | None:
         """Give the browser's session, where it has one."""
         text = request.cookies.get(COOKIE, "")

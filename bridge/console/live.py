@@ -81,8 +81,12 @@ class Live:
         key: tuple[str, ...],
         make: Callable[[], Awaitable[Parts]],
         finish: Callable[[str], str],
+        stands: Callable[[], bool],
     ) -> web.StreamResponse:
-        """Tell a page what has changed until it goes. Pages of one `key` look the same, but for `finish`."""
+        """Tell a page what has changed until it goes, or who looks may not any more (`stands`).
+
+        Pages of one `key` look the same, but for `finish`.
+        """
         if len(self._woken) >= _STREAMS or self._closing.is_set():
             raise web.HTTPServiceUnavailable(text="too many pages are open; this one is not live")
         woken = asyncio.Event()
@@ -91,7 +95,7 @@ class Live:
         board.viewers += 1
         self._metrics.viewers.set(len(self._woken))
         try:
-            return await self._serve(request, self._tell(board, woken, finish))
+            return await self._serve(request, self._tell(board, woken, finish, stands))
         finally:
             self._woken.discard(woken)
             board.viewers -= 1
@@ -123,11 +127,15 @@ class Live:
         return response
 
     async def _tell(
-        self, board: _Board, woken: asyncio.Event, finish: Callable[[str], str]
+        self,
+        board: _Board,
+        woken: asyncio.Event,
+        finish: Callable[[str], str],
+        stands: Callable[[], bool],
     ) -> AsyncGenerator[str, None]:
         yield ": welcome\nretry: 1000\n\n"
         told: dict[str, str] = {}
-        while not self._closing.is_set():
+        while not self._closing.is_set() and stands():
             woken.clear()
             parts = await self._current(board)
             for name, html in parts.items():

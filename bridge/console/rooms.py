@@ -108,7 +108,13 @@ class Console:
             return {name: render(f"{view.name}/{name}.html", context) for name in view.parts}
 
         key = (view.name, request.path_qs, person.role)
-        return await self.live.stream(request, key, make, lambda text: text.replace(self._blank, token))
+        return await self.live.stream(
+            request,
+            key,
+            make,
+            finish=lambda text: text.replace(self._blank, token),
+            stands=lambda: self.door.stands(person),
+        )
 
     def _common(self, view: View, request: web.Request, person: Person, token: str) -> dict[str, Any]:
         path = request.rel_url.raw_path.removeprefix(self._prefix).rstrip("/")

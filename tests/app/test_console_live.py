@@ -139,6 +139,20 @@ async def test_streams_are_bounded_and_a_page_without_one_is_still_shown(
     await window.open()
 
 
+async def test_who_may_not_look_any_more_after_a_reload_hears_nothing_more(
+    stage: World, window: Window
+) -> None:
+    await start(stage, trusted_proxies=["127.0.0.1"])
+    page = await window.open(**{"X-Forwarded-User": "dave"})
+    await page.shows("headline", "1 incident ringing")
+    stage.config["console"] |= {"operators": ["carol"], "viewers": []}
+    assert (await stage.reload()).status == 200
+    await stage.webhook(stage.alert("Secret"))
+    async with asyncio.timeout(30):
+        await page.task
+    assert "Secret" not in str(page.parts)
+
+
 async def test_a_bridge_that_stops_ends_the_streams(world: World, window: Window) -> None:
     page = await window.open()
     await page.shows("headline", "Nothing is ringing")
