@@ -120,7 +120,7 @@ class Sender:
         while True:
             try:
                 await self.tick()
-                due = await self._store.read(outbox.next_due)
+                due = await self._store.read(outbox.next_due, paging=True)
                 self.healthy = True
             except Exception:
                 self.healthy = False
@@ -134,7 +134,7 @@ class Sender:
     async def tick(self) -> None:
         """Claim what is due, and start the sends. Raises what the store raises."""
         while ways := self._free_ways():
-            due = await self._store.read(outbox.next_due)
+            due = await self._store.read(outbox.next_due, paging=True)
             if due is None or due > self._clock.now():
                 return
             claim = await self._claim(ways)
@@ -212,8 +212,10 @@ class Sender:
 
     async def _load(self, bundle: Bundle, name: str) -> tuple[Device | None, tuple[Incident, ...]]:
         ids = sorted({line.page.incident_id for line in bundle.lines})
-        found = await self._store.read(lambda connection: devices.by_name(connection, [name]))
-        return found.get(name), await self._store.read(lambda connection: load_incidents(connection, ids))
+        found = await self._store.read(lambda connection: devices.by_name(connection, [name]), paging=True)
+        return found.get(name), await self._store.read(
+            lambda connection: load_incidents(connection, ids), paging=True
+        )
 
     def _render(self, call: Call, bundle: Bundle, incidents: Sequence[Incident]) -> bytes:
         shown = self._phones.shown(call)
@@ -244,7 +246,9 @@ class Sender:
 
     async def _post(self, line: Line) -> None:
         page = line.page
-        incidents = await self._store.read(lambda connection: load_incidents(connection, [page.incident_id]))
+        incidents = await self._store.read(
+            lambda connection: load_incidents(connection, [page.incident_id]), paging=True
+        )
         url = self._desk.settings.webhooks.get(page.target)
         if url is None:
             outcome: Outcome = Retryable("the configuration has no webhook of this name any more", after=60)

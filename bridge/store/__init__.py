@@ -10,11 +10,11 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -49,6 +49,9 @@ class _Update:
     notification: Notification | None
 
 
+_OTHERS: Final = 3
+"""Queries at once that page nobody: of four connections, one is left for those that do."""
+
 _Job: TypeAlias = _Update | Callable[[Tx], Awaitable[Any]]
 
 
@@ -66,6 +69,7 @@ class Store:
         self._writer = Writer(engine, self._run)
         self._now = now
         self._shared = shared
+        self._others = asyncio.Semaphore(_OTHERS)
         self.on_change: list[Callable[[], None]] = []
         self.listener: Listener | None = None
         """Who hears of the other bridges' commits, where there may be others."""
@@ -166,14 +170,18 @@ class Store:
         await tx.flush()
         return results
 
-    async def read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Run a query beside the writer, over what is committed; once more where its connection is lost."""
-        try:
+    async def read(self, query: Callable[[AsyncConnection], Awaitable[T]], *, paging: bool = False) -> T:
+        """Run a query beside the writer, over what is committed; once more where its connection is lost.
+
+        `paging`: as for `update`. There is a connection that the others never take.
+        """
+        async with nullcontext() if paging else self._others:
+            try:
+                return await self._read(query)
+            except DBAPIError as error:
+                if not momentary(error):
+                    raise
             return await self._read(query)
-        except DBAPIError as error:
-            if not momentary(error):
-                raise
-        return await self._read(query)
 
     async def _read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async with self._reader.connect() as connection:

@@ -409,3 +409,25 @@ async def test_a_full_queue_of_others_refuses_no_page(store: Store) -> None:
             await store.write(note("one too many"))
     assert await page == "page"
     await asyncio.gather(*flood)
+
+
+async def test_queries_of_others_leave_a_connection_to_what_pages(store: Store) -> None:
+    """The phones' API delays no ring, however much it is asked."""
+    opened = asyncio.Event()
+
+    async def slow(connection: Any) -> None:
+        await connection.execute(select(meta.c.name))
+        await opened.wait()
+
+    async def quick(connection: Any) -> str:
+        await connection.execute(select(meta.c.name))
+        return "read"
+
+    many = [asyncio.create_task(store.read(slow)) for _ in range(20)]
+    try:
+        async with asyncio.timeout(30):
+            assert await store.read(quick, paging=True) == "read"
+        assert not any(task.done() for task in many)
+    finally:
+        opened.set()
+        await asyncio.gather(*many)
