@@ -25,7 +25,7 @@ test: $(READY) ## run every test, then ask for full coverage of the pure modules
 		libssl-dev chromium initdb postgres
 	@if [ "$$(id -u)" -eq 0 ]; then scripts/need buildah debootstrap; fi
 	$(BIN)/pytest -n auto --hypothesis-profile=ci
-	$(BIN)/pytest -q -n0 -p no:randomly --cov --cov-config=tests/pure.coveragerc $(PURE_TESTS)
+	$(BIN)/pytest -q -n0 -p no:randomly --hypothesis-profile=ci --cov --cov-config=tests/pure.coveragerc $(PURE_TESTS)
 
 fuzz: $(READY) ## send hostile input to a whole bridge, then play the random stories with other dice; ROUNDS=10
 	@scripts/need nghttpd node

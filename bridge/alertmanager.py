@@ -6,7 +6,7 @@ Source: prometheus/alertmanager, api/v2/openapi.yaml; seen with 0.25.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeAlias, TypeVar
@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from bridge.alerts import timestamp
+from bridge.alerts import Alert, timestamp
 from bridge.presence import Answer
 from bridge.silences import Post, Standing
 
@@ -55,8 +55,17 @@ class _Cluster(msgspec.Struct):
     uptime: str
 
 
-class _Alert(msgspec.Struct):
+class _State(msgspec.Struct):
+    state: str
+
+
+class _Alert(msgspec.Struct, rename="camel"):
     fingerprint: str
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    starts_at: str = ""
+    generator_url: str = msgspec.field(name="generatorURL", default="")
+    status: _State = msgspec.field(default_factory=lambda: _State("unprocessed"))
 
 
 class _Matcher(msgspec.Struct, rename="camel"):
@@ -64,10 +73,6 @@ class _Matcher(msgspec.Struct, rename="camel"):
     value: str
     is_regex: bool
     is_equal: bool = True
-
-
-class _State(msgspec.Struct):
-    state: str
 
 
 class _Silence(msgspec.Struct, rename="camel"):
@@ -124,31 +129,35 @@ class Alertmanager:
 
     # --- alerts ---
 
-    async def answer(self, *, alerts: bool) -> tuple[Answer | None, str | None]:
+    async def answer(self, *, alerts: bool, named: Collection[str] = ()) -> tuple[Answer | None, str | None]:
         """Ask every address since when it runs and, if wanted, for all its alerts, the silenced ones too.
 
-        Gives what those that answered said together, None where none did, and what went wrong.
+        `named` are the fingerprints of those that are wanted whole, if they are active. Gives what the
+        addresses that answered said together, None where none did, and what went wrong.
         """
         fingerprints: set[str] = set()
+        active: dict[str, Alert] = {}
         started: list[datetime] = []
         problem: str | None = None
         for url in self._access.urls:
             try:
                 started.append(await self._started_at(url))
-                fingerprints |= await self._fingerprints(url) if alerts else set()
+                found = await self._alerts(url) if alerts else []
+                fingerprints.update(one.fingerprint for one in found)
+                active |= {one.fingerprint: _alert(one) for one in found if _wanted(one, named)}
             except AlertmanagerError as error:
                 problem = str(error)
         if not started:
             return None, problem
-        return Answer(frozenset(fingerprints), problem is None, max(started)), problem
+        return Answer(frozenset(fingerprints), problem is None, max(started), active), problem
 
     async def _started_at(self, url: str) -> datetime:
         status = await self._ask(_Cluster, url, "GET", "status")
         return _time(status.uptime)
 
-    async def _fingerprints(self, url: str) -> set[str]:
+    async def _alerts(self, url: str) -> list[_Alert]:
         query = "alerts?active=true&silenced=true&inhibited=true&unprocessed=true"
-        return {one.fingerprint for one in await self._ask(list[_Alert], url, "GET", query)}
+        return await self._ask(list[_Alert], url, "GET", query)
 
     # --- HTTP ---
 
@@ -206,6 +215,21 @@ def _time(text: str) -> datetime:
     if found is None:
         raise AlertmanagerError("its answer is not Alertmanager's")
     return found
+
+
+def _wanted(one: _Alert, named: Collection[str]) -> bool:
+    return one.fingerprint in named and one.status.state == "active"
+
+
+def _alert(one: _Alert) -> Alert:
+    return Alert(
+        one.fingerprint,
+        firing=True,
+        labels=one.labels,
+        annotations=one.annotations,
+        starts_at=_time(one.starts_at),
+        generator_url=one.generator_url,
+    )
 
 
 def _standing(one: _Silence) -> Standing:

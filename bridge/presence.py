@@ -9,10 +9,11 @@ begins without alerts and Prometheus tells it of them anew.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from bridge.alerts import Alert
 from bridge.incidents import Episode, Incident
 
 Key: TypeAlias = tuple[str, str]
@@ -23,12 +24,14 @@ Key: TypeAlias = tuple[str, str]
 class Answer:
     """What all addresses of one Alertmanager said together: the alerts that any of them has.
 
-    `complete`: each of them has answered. `started_at` is when the youngest began.
+    `complete`: each of them has answered. `started_at` is when the youngest began. `active` are those of
+    its alerts that were asked for by name and that nothing silences, inhibits or mutes.
     """
 
     fingerprints: frozenset[str]
     complete: bool
     started_at: datetime
+    active: Mapping[str, Alert] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

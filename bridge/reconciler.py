@@ -14,14 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge import lifecycle, presence
 from bridge.alertmanager import Alertmanagers
+from bridge.alerts import Alert, Notification
 from bridge.clock import Clock
 from bridge.desk import Desk, brief
 from bridge.incidents import Change, Episode, Incident
 from bridge.lifecycle import Times
 from bridge.oncall import Roster
 from bridge.presence import Absence, Answer, Judgement, Key
-from bridge.store import Scope, queries, recall, remember
+from bridge.store import Scope, Tx, queries, recall, remember, unheard
 from bridge.store.tx import load_incidents
+from bridge.store.unheard import Unheard
 from bridge.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -105,8 +107,9 @@ class Reconciler:
             return
         try:
             await self._recognise(name, kept, wanted.urls)
-            open_ones = await self._open_incidents(name)
-            answer, problem = await one.answer(alerts=bool(open_ones))
+            open_ones, ended = await self._known(name, now)
+            named = {alert.fingerprint for alert in ended}
+            answer, problem = await one.answer(alerts=bool(open_ones or ended), named=named)
             self._note(name, kept, problem, now)
             if answer is None:
                 return
@@ -117,6 +120,7 @@ class Reconciler:
             )
             kept.absent = found.absent
             await self._apply(name, found)
+            await self._take_in(name, ended, answer.active)
         except Exception:
             log.exception("incidents cannot be compared with Alertmanager", alertmanager=name)
 
@@ -146,15 +150,37 @@ class Reconciler:
             kept.silent_since = None
             log.info("Alertmanager answers again", alertmanager=name, after_seconds=seconds)
 
-    async def _open_incidents(self, name: str) -> Sequence[Incident]:
+    async def _known(self, name: str, now: datetime) -> tuple[Sequence[Incident], Sequence[Unheard]]:
+        """Give its open incidents, and its alerts that have ended unheard."""
         settings = self._desk.settings
 
-        async def query(connection: AsyncConnection) -> Sequence[Incident]:
+        async def query(connection: AsyncConnection) -> tuple[Sequence[Incident], Sequence[Unheard]]:
             found = await queries.open_incidents(connection)
             ids = [one for one, source in found if settings.alertmanager_of(source) == name]
-            return await load_incidents(connection, ids)
+            ended = await unheard.ended_since(connection, now - settings.alert_ttl)
+            mine = [one for one in ended if settings.alertmanager_of(one.source) == name]
+            return await load_incidents(connection, ids), mine
 
         return await self._desk.store.read(query)
+
+    async def _take_in(self, name: str, ended: Sequence[Unheard], active: Mapping[str, Alert]) -> None:
+        """Let alerts that ended unheard and fire again be news: Alertmanager takes them for told.
+
+        It would tell nobody before its repeat_interval is over, which is 4 hours where nobody set it.
+        """
+        groups: dict[tuple[str, str, str], list[Alert]] = {}
+        for one in ended:
+            if one.fingerprint in active:
+                group = (one.source, one.group_key, one.external_url)
+                groups.setdefault(group, []).append(active[one.fingerprint])
+        for (source, group_key, external_url), again in groups.items():
+            notification = Notification(source, tuple(again), group_key, external_url)
+            changes = await self._desk.receive(notification)
+            log.info(
+                "alerts that fire again, and of which Alertmanager told nobody",
+                alertmanager=name,
+                **brief(changes),
+            )
 
     async def _apply(self, name: str, found: Judgement) -> None:
         changes = await asyncio.gather(
@@ -190,8 +216,17 @@ class Reconciler:
                 if incident.open
             ]
 
-        changes = await self._desk.store.update(Scope(ids=(incident_id,)), decide)
-        return next(iter(changes), None)
+        async def job(tx: Tx) -> Change | None:
+            before = await tx.incidents(Scope(ids=(incident_id,)))
+            changes = decide(before, await tx.roster(), tx.now)
+            await tx.apply(changes)
+            for change in changes:
+                ended = [one.fingerprint for one in gone if not change.incident.alerts[one.fingerprint].open]
+                await unheard.keep(tx.connection, change.incident, ended, tx.now)
+            await unheard.forget_old(tx.connection, tx.now - settings.alert_ttl)
+            return next(iter(changes), None)
+
+        return await self._desk.store.write(job)
 
 
 def _digest(urls: tuple[str, ...]) -> str:

@@ -172,6 +172,16 @@ Index("pages_by_incident", pages.c.incident_id)
 Index("pages_by_call", pages.c.call_id)
 
 # What is wanted of Alertmanager for an incident, and how far that has come.
+unheard = Table(
+    "unheard",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    Column("group_key", Text, nullable=False),
+    Column("external_url", Text, nullable=False),
+    _instant("ended_at", nullable=False),
+)
+
 silences = Table(
     "silences",
     metadata,

@@ -28,6 +28,7 @@ class StandIn:
         self.now = now
         self.silences: dict[str, dict[str, Any]] = {}
         self.alerts: set[str] = set()
+        self.labels: dict[str, dict[str, str]] = {}
         self.started_at = now() - timedelta(days=9)
         self.faults: list[tuple[str, str, int | bytes | str]] = []
         self.away = False
@@ -39,6 +40,7 @@ class StandIn:
     def fires(self, **labels: str) -> None:
         """Let it have this alert."""
         self.alerts.add(fingerprint(labels))
+        self.labels[fingerprint(labels)] = labels
 
     def add(self, **fields: Any) -> str:
         """Let it have somebody's silence."""
@@ -106,7 +108,7 @@ class StandIn:
                 return web.json_response({"cluster": {"status": "ready"}, "uptime": stamp(self.started_at)})
             case "GET", "alerts":
                 assert request.query["silenced"] == request.query["inhibited"] == "true"
-                return web.json_response([{"labels": {}, "fingerprint": one} for one in sorted(self.alerts)])
+                return web.json_response([self._alert(one) for one in sorted(self.alerts)])
             case "GET", "silences":
                 found = [
                     one | {"id": name, "status": {"state": self._state(one)}}
@@ -120,6 +122,19 @@ class StandIn:
                     self.silences[name]["endsAt"] = stamp(self.now())
                 return web.Response()
         return web.Response(status=404)
+
+    def _alert(self, name: str) -> dict[str, Any]:
+        labels = self.labels.get(name, {})
+        pairs = [[(one["name"], one["value"]) for one in of["matchers"]] for of in self.active.values()]
+        silenced = any(all(labels.get(key, "") == value for key, value in silence) for silence in pairs)
+        return {
+            "fingerprint": name,
+            "labels": labels,
+            "annotations": {"summary": "as Alertmanager has it"},
+            "startsAt": stamp(self.now()),
+            "generatorURL": "",
+            "status": {"state": "suppressed" if silenced else "active"},
+        }
 
     def _post(self, body: dict[str, Any]) -> web.Response:
         """As silence.Silences.Set does it: what cannot be changed in its place ends, and another is made."""

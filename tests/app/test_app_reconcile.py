@@ -54,6 +54,41 @@ async def test_an_alert_that_ended_unheard_closes_its_incident_after_the_grace(
     assert world.metric("alerts_gone_total", alertmanager="default") == 1
 
 
+async def test_rule_2_what_ended_unheard_and_fires_again_rings_though_alertmanager_takes_it_for_told(
+    world: World, upstream: StandIn
+) -> None:
+    """Its notification log says "firing", so that it is silent until repeat_interval; also over a restart."""
+    upstream.alerts.clear()
+    await world.pass_(60 + GRACE + 60)
+    assert await world.incidents() == []
+    await world.restart()
+    upstream.fires(**world.alert()["labels"])
+    somebodys = upstream.add()
+    await world.pass_(120)
+    assert await world.incidents() == [], "somebody has silenced it"
+    del upstream.silences[somebodys]
+    rung = len(world.rings())
+    await world.pass_(61)
+    (again,) = await world.incidents()
+    assert (again["state"], len(world.rings())) == ("triggered", rung + 1)
+
+
+async def test_what_ended_unheard_and_was_told_since_is_alertmanagers_to_tell_from_then_on(
+    world: World, upstream: StandIn
+) -> None:
+    upstream.alerts.clear()
+    await world.pass_(60 + GRACE + 60)
+    upstream.fires(**world.alert()["labels"])
+    await world.webhook(world.alert())
+    await world.pass_(61)
+    upstream.alerts.clear()
+    await world.webhook(world.alert(resolved=True))
+    assert await world.incidents() == []
+    upstream.fires(**world.alert()["labels"])
+    await world.pass_(180)
+    assert await world.incidents() == []
+
+
 async def test_what_fires_on_under_a_silence_stays_open_and_does_not_expire(world: World) -> None:
     """Alertmanager mentions it no more, for days; that it has it counts as a mention."""
     world.config["alertmanager"]["reconcile_every"] = "1h"
