@@ -33,11 +33,12 @@ def web_url(text: str) -> str:
 
 def alertmanager_url(text: str) -> str:
     """Check where an Alertmanager is, with its external path; a slash at the end is taken off."""
-    parts = _split(text, ("http", "https"), "https://host[:port][/path]")
+    form = "http[s]://host[:port][/path]"
+    parts = _split(text, ("http", "https"), form)
     if parts.username is not None:
         raise ValueError("holds a user; write basic_auth: {username: …, password_file: …} beside it")
     if parts.query or parts.fragment:
-        raise ValueError("must be https://host[:port][/path], with nothing after the path")
+        raise ValueError(f"must be {form}, with nothing after the path")
     bare = text.rstrip("/")
     if bare.endswith("/api/v2"):
         raise ValueError("must end before /api/v2, which is the same for every Alertmanager")
