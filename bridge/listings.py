@@ -251,9 +251,10 @@ def handovers(found: Mapping[str, Any], told: set[str]) -> Iterator[str]:
     for one in found["handovers"]:
         if one["key"] in told:
             continue
-        after = (datetime.fromisoformat(one["at"]) - began).total_seconds()
+        # What is told has milliseconds, what began has more.
+        after = max(0.0, (datetime.fromisoformat(one["at"]) - began).total_seconds())
         target = f"{text(one['target'])}: " if one["target"] else ""
-        when = f"{_time(one['at'], 'milliseconds')}  +{after:7.3f}s"
+        when = f"{_time(one['at'], 'milliseconds')}  {f'+{after:.3f}s':>9}"
         yield f"{when}  {one['what']:12}  {target}{text(one['text'])}"
     told |= {*troubles, *(one["key"] for one in found["handovers"])}
 

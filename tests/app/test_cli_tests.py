@@ -15,7 +15,7 @@ from appworld import World, until
 from click.testing import Result
 from commands import ask
 
-from bridge import trials
+from bridge import listings, trials
 from bridge.client import Client
 from bridge.simulator.answers import Answer
 from bridge.store import Tx
@@ -62,7 +62,7 @@ test_of.__test__ = False  # type: ignore[attr-defined]
 
 def kinds(result: Result) -> list[str]:
     """What was told, in its order."""
-    return re.findall(r"^\S+Z +\+ *[\d.]+s  (\w+)", result.stdout, re.MULTILINE)
+    return re.findall(r"^\S+Z +\+[\d.]+s  (\w+)", result.stdout, re.MULTILINE)
 
 
 async def test_a_phone_that_enrolled_is_followed_up_to_the_answer(home: World) -> None:
@@ -76,7 +76,14 @@ async def test_a_phone_that_enrolled_is_followed_up_to_the_answer(home: World) -
     push = home.alice.pushes.items[0]
     assert f"by APNs, apns-id {push.notification.apns_id}" in result.stdout
     assert result.stdout.splitlines()[-1] == "PASSED: alice-iphone rang, and was answered"
-    assert "+  2.000s  answered" in result.stdout
+    assert "Z    +2.000s  answered" in result.stdout
+
+
+def test_what_happened_in_the_millisecond_of_the_beginning_was_not_before_it() -> None:
+    committed = {"key": "a", "at": "2026-11-25T02:00:00.123Z", "target": "", "what": "committed", "text": "x"}
+    found = {"began_at": "2026-11-25T02:00:00.123456+00:00", "troubles": [], "handovers": [committed]}
+    (line,) = listings.handovers(found, set())
+    assert line == "2026-11-25T02:00:00.123Z    +0.000s  committed     x"
 
 
 async def test_what_the_phone_shows_says_that_it_is_a_drill(home: World) -> None:
