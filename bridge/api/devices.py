@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,6 +14,7 @@ from sqlalchemy import RowMapping
 
 from bridge.api.answers import answer, problem
 from bridge.api.phone import telling
+from bridge.config.problems import suggest
 from bridge.desk import Desk
 from bridge.store import Tx, enrolment
 from bridge.texts import NAME, one_line
@@ -46,10 +46,11 @@ class Devices:
     async def show(self, request: web.Request) -> web.Response:
         """Show one device."""
         name = request.match_info["name"]
-        rows = await self._desk.store.read(partial(enrolment.list_devices, only=name))
-        if not rows:
-            return problem(404, f"there is no device {name[:100]!r}", "GET /api/v1/devices lists them")
-        return answer(self._shown(rows[0]))
+        rows = {row["name"]: row for row in await self._desk.store.read(enrolment.list_devices)}
+        if name not in rows:
+            words = f"there is no device {name[:100]!r}{suggest(name, rows)}"
+            return problem(404, words, "GET /api/v1/devices lists them")
+        return answer(self._shown(rows[name]))
 
     async def enrol(self, request: web.Request) -> web.Response:
         """Make a one-time code: ?owner=NAME, and ?device=NAME if the phone is not to choose its own."""

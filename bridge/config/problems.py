@@ -14,6 +14,8 @@ Path: TypeAlias = tuple[str | int, ...]
 _KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _SHOWN: Final = 60
 _LONGEST_PATH: Final = 40
+_BEGINNING: Final = 3
+"""Of how many characters the beginning of a name may stand for it."""
 # What a push token looks like, should one stand where a name is due.
 _TOKEN: Final = re.compile(r"[0-9A-Fa-f]{32,}")
 
@@ -76,7 +78,10 @@ def quote(text: str) -> str:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Give `, did you mean "x"?` for the nearest of `known`, or nothing."""
+    """Give `, did you mean "x"?` for the nearest of `known`, or the first that begins so, or nothing."""
     folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word[:200].casefold(), folded, n=1, cutoff=0.6)
+    short = word[:200].casefold()
+    near = difflib.get_close_matches(short, folded, n=1, cutoff=0.6)
+    if not near and len(short) >= _BEGINNING:
+        near = [name for name in folded if name.startswith(short)]
     return f", did you mean {quote(folded[near[0]])}?" if near else ""

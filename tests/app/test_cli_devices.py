@@ -189,6 +189,14 @@ async def test_a_device_that_is_not_there_is_a_clear_error(world: World) -> None
     assert "no device 'alice-iphone' has enrolled" in refused.stderr
 
 
+async def test_the_beginning_of_a_name_is_answered_with_the_whole_of_it(world: World) -> None:
+    for command in ("show", "test"):
+        result = await ask(world, "devices", command, "alic")
+        assert 'did you mean "alice-iphone"?' in result.stderr, command
+        assert "did you mean" not in (await ask(world, "devices", command, "al")).stderr, "too short to tell"
+        assert "did you mean" not in (await ask(world, "devices", command, "zoe")).stderr
+
+
 async def test_no_name_can_write_to_the_operators_terminal(world: World) -> None:
     evil = "x\u202ey\x9b2J"
     code = (await code_for(world))["code"]
