@@ -26,7 +26,7 @@ from bridge.simulator.phonebook import Phones
 from bridge.simulator.phones import Phone
 from bridge.simulator.profile import Profile, Push, made_up_token
 from bridge.simulator.provider_tokens import ProviderKey, ProviderTokens
-from bridge.simulator.receipts import RETRY_AFTER, Courier, Receipt
+from bridge.simulator.receipts import Courier, Receipt
 from bridge.simulator.service import Service
 
 __all__ = [
@@ -50,8 +50,9 @@ class Simulator:
     in a temporary folder. `renewals` is how many new provider tokens a key may bring in 20
     minutes. `clock` gives the present instant with its time zone: whoever moves it calls
     `tick()`. `receipt_ca_file` is the authority of a bridge that listens with https, `receipt_retry`
-    the pauses in seconds between a receipt's attempts. `given` stands in
-    for files that would be made. Raises OSError where it cannot listen.
+    the pauses in seconds between a receipt's attempts, after which it is given up (None: as
+    docs/phone-protocol.md has it). `given` stands in for files that would be made. Raises OSError
+    where it cannot listen.
 
     The page of the phones links to `console_url`, and has a button for `alarm`, which lets an alert fire
     and gives its name; whoever has such things sets them.
@@ -74,7 +75,7 @@ class Simulator:
         renewals: int = 1,
         clock: Clock = wall_clock,
         receipt_ca_file: str | None = None,
-        receipt_retry: Sequence[float] = RETRY_AFTER,
+        receipt_retry: Sequence[float] | None = None,
         given: Given | None = None,
     ) -> None:
         self.topic = topic

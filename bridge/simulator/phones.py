@@ -50,7 +50,7 @@ class Phone:
         self._agenda = agenda
         self._events = events
         self._network = courier.network
-        self._outgoing = Outgoing(courier, self._receipt_settled)
+        self._outgoing = Outgoing(courier, self._app_runs, self._receipt_settled)
         self._newest: dict[str, Call] = {}  # by CallKit UUID
         self._over: set[str] = set()  # records of calls that are over, as the stream said
 
@@ -218,6 +218,9 @@ class Phone:
     def _awake(self) -> bool:
         return self.profile.behaviour not in {"cut-off", "silent"}
 
+    def _app_runs(self) -> bool:
+        return self.profile.behaviour not in {"silent", "unregistered"}
+
     async def opened(self) -> None:
         """See membership.Ear: list the incidents. Raises as Membership.ask."""
         listed = await self.enrolled.ask("GET", "/api/v1/incidents")
@@ -332,7 +335,8 @@ class Phone:
             if self.profile.receipts_by == "credential" and self.membership is not None:
                 token = self.membership.credential
                 url = f"{self.membership.url}/api/v1/calls/{name}/receipts"
-            self._outgoing.post(Receipt(kind, call.uuid, url, token, self._agenda.now(), code))
+            now = self._agenda.now()
+            self._outgoing.post(Receipt(kind, call.uuid, url, token, now, call.expires_at, code))
 
     def _receipt_settled(self, receipt: Receipt) -> None:
         self.receipts.add(receipt)

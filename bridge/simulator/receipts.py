@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import chain, repeat
 from typing import Any, Final, Literal, TypeAlias
 
 import aiohttp
@@ -17,19 +18,24 @@ from bridge.simulator.agenda import Agenda
 from bridge.simulator.network import Network
 
 ReceiptKind: TypeAlias = Literal["received", "answered", "declined", "failed"]
-RETRY_AFTER: Final = (0.5, 1.0, 2.0)
+RETRY_AFTER: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; the last one again and again
+PATIENCE: Final = timedelta(minutes=5)  # after the call's end: by then others have been rung
 _log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class Receipt:
-    """One receipt. `attempts` counts posts, `status` is the bridge's last answer, None without one."""
+    """One receipt. `attempts` counts posts, `status` is the bridge's last answer, None without one.
+
+    `expires_at` is when its call ends by itself.
+    """
 
     kind: ReceiptKind
     call_uuid: str
     url: str
     token: str = field(repr=False)
     at: datetime
+    expires_at: datetime
     error_code: int | None = None
     event_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     status: int | None = None
@@ -41,6 +47,11 @@ class Receipt:
         return self.status is not None and 200 <= self.status < 300
 
     @property
+    def final(self) -> bool:
+        """Tell whether the bridge's answer stands: all but a 5xx do."""
+        return self.status is not None and self.status < 500
+
+    @property
     def body(self) -> dict[str, Any]:
         """Give what is posted."""
         fields: dict[str, Any] = {"event_id": self.event_id, "receipt": self.kind, "at": self.at.isoformat()}
@@ -50,20 +61,23 @@ class Receipt:
 class Courier:
     """Posts receipts. Tries again, with the same event id, where the network or the bridge failed.
 
-    `retry_after` are the pauses in seconds between the attempts, by the agenda's clock.
+    `retry_after` are the pauses in seconds between the attempts, by the agenda's clock, and the end of
+    them that of the attempts; None: as docs/phone-protocol.md has it, until PATIENCE is at its end.
     """
 
-    def __init__(self, agenda: Agenda, network: Network, retry_after: Sequence[float] = RETRY_AFTER) -> None:
+    def __init__(self, agenda: Agenda, network: Network, retry_after: Sequence[float] | None = None) -> None:
         self.network = network
         self._agenda = agenda
         self._retry_after = retry_after
 
-    async def deliver(self, receipt: Receipt) -> None:
-        """Post one receipt, with retries; the result stands in the receipt."""
-        for pause in (*self._retry_after, None):
+    async def deliver(self, receipt: Receipt, app_runs: Callable[[], bool]) -> None:
+        """Post one receipt, with retries while the app runs; the result stands in the receipt."""
+        for pause in self._pauses():
+            if not app_runs():
+                break
             receipt.attempts += 1
             receipt.status = await self._post(receipt)
-            if (receipt.status is not None and receipt.status < 500) or pause is None:
+            if receipt.final or pause is None or self._agenda.now() - receipt.expires_at >= PATIENCE:
                 break
             await self._agenda.sleep(pause)
         _log.info(
@@ -73,6 +87,11 @@ class Courier:
             status=receipt.status,
             attempts=receipt.attempts,
         )
+
+    def _pauses(self) -> Iterable[float | None]:
+        if self._retry_after is None:
+            return chain(RETRY_AFTER, repeat(RETRY_AFTER[-1]))
+        return (*self._retry_after, None)
 
     async def _post(self, receipt: Receipt) -> int | None:
         headers = {"Authorization": f"Bearer {receipt.token}"}
@@ -90,17 +109,24 @@ class Courier:
 class Outgoing:
     """The receipts of one phone, posted to each URL one after the other, in the order in which they arose.
 
-    A bridge that is down holds up no other. `settled` is told of each receipt after its last attempt.
+    A bridge that is down holds up no other. An app that does not run any more (`app_runs`) posts nothing.
+    `settled` is told of each receipt after its last attempt.
     """
 
-    def __init__(self, courier: Courier, settled: Callable[[Receipt], None]) -> None:
+    def __init__(
+        self, courier: Courier, app_runs: Callable[[], bool], settled: Callable[[Receipt], None]
+    ) -> None:
         self._courier = courier
+        self._app_runs = app_runs
         self._settled = settled
         self._queues: dict[str, deque[Receipt]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def post(self, receipt: Receipt) -> None:
-        """Post it behind those that wait already."""
+        """Post it behind those that wait already; not after `close`."""
+        if self._closed:
+            return
         if receipt.url in self._queues:
             self._queues[receipt.url].append(receipt)
             return
@@ -111,6 +137,7 @@ class Outgoing:
 
     async def close(self) -> None:
         """Give up what has not been posted."""
+        self._closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -121,7 +148,7 @@ class Outgoing:
         try:
             while queue:
                 receipt = queue.popleft()
-                await self._courier.deliver(receipt)
+                await self._courier.deliver(receipt, self._app_runs)
                 self._settled(receipt)
         finally:
             del self._queues[url]

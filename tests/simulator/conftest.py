@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -92,7 +94,9 @@ class Receiver:
         self.posts: list[tuple[str | None, dict[str, Any]]] = []
         self.records: list[str] = []
         self.statuses: list[int] = []
-        self.url = ""
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}/api/v1/calls/rec-1/receipts"
 
     async def take(self, request: web.Request) -> web.Response:
         self.records.append(request.match_info["id"])
@@ -132,14 +136,27 @@ def bridge(sim: Simulator, time: Time) -> Bridge:
     return Bridge(sim, time)
 
 
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    it = Receiver()
+@asynccontextmanager
+async def listening(it: Receiver) -> AsyncIterator[None]:
+    """Let the receiver listen at its port, which is its own already."""
     app = web.Application()
     app.router.add_post("/api/v1/calls/{id}/receipts", it.take)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    it.url = f"http://127.0.0.1:{runner.addresses[0][1]}/api/v1/calls/rec-1/receipts"
-    yield it
+    await web.SockSite(runner, it.socket).start()
+    yield
     await runner.cleanup()
+
+
+@pytest.fixture
+def away() -> Iterator[Receiver]:
+    """A receiver that does not listen yet: whoever connects is refused."""
+    it = Receiver()
+    with it.socket:
+        yield it
+
+
+@pytest.fixture
+async def receiver(away: Receiver) -> AsyncIterator[Receiver]:
+    async with listening(away):
+        yield away
