@@ -80,9 +80,7 @@ class OnCallApi:
         try:
             start, end = self._span(schedule, query.get("from"), query.get("to"))
         except ValueError as error:
-            return problem(
-                400, str(error), "write for instance 2026-01-31 18:00, which is the schedule's local time"
-            )
+            return problem(400, str(error))
         override = Override(person, start, end, by)
 
         async def job(tx: Tx) -> tuple[int, Roster]:
@@ -101,9 +99,9 @@ class OnCallApi:
         start = now if begin is None else _instant(begin, schedule)
         stop = _instant(end, schedule, end=True)
         if stop <= start:
-            raise ValueError("it ends before it begins")
+            raise ValueError(f"it ends before it begins: {_span(schedule, start, stop)}")
         if stop <= now:
-            raise ValueError("it is over already")
+            raise ValueError(f"it is over already: {_span(schedule, start, stop)}")
         if stop - start > _LONGEST:
             raise ValueError("it is longer than a year: change the schedule instead")
         return start, stop
@@ -125,6 +123,11 @@ class OnCallApi:
 def _instant(text: str, schedule: Schedule, *, end: bool = False) -> datetime:
     at = moment(text)
     return instant(at, schedule.zone, end=end) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _span(schedule: Schedule, start: datetime, stop: datetime) -> str:
+    begin, end = (at.astimezone(schedule.zone).isoformat(" ", "minutes") for at in (start, stop))
+    return f"from {begin} to {end}"
 
 
 def _cautions(person: str, roster: Roster) -> Iterator[str]:

@@ -189,8 +189,16 @@ async def test_an_overrides_times_are_the_schedules_own_also_in_the_night_of_the
         ({"person": "bbo"}, 404, 'there is no person "bbo", did you mean "bob"?'),
         ({"person": ""}, 404, 'there is no person ""'),
         ({"to": "tomorrow"}, 400, '"tomorrow" is not a date with a time'),
-        ({"from": "2026-11-26 10:00", "to": "2026-11-26 10:00"}, 400, "it ends before it begins"),
-        ({"from": "2026-11-24 10:00", "to": "2026-11-25 02:00"}, 400, "it is over already"),
+        (
+            {"from": "2026-11-26 10:00", "to": "2026-11-26 10:00"},
+            400,
+            "it ends before it begins: from 2026-11-26 10:00+00:00 to 2026-11-26 10:00+00:00",
+        ),
+        (
+            {"from": "2026-11-24 10:00", "to": "2026-11-25 02:00"},
+            400,
+            "it is over already: from 2026-11-24 10:00+00:00 to ",
+        ),
         ({"to": "2028-11-25 02:00"}, 400, "it is longer than a year: change the schedule instead"),
     ],
 )
@@ -201,6 +209,7 @@ async def test_what_cannot_be_an_override_is_refused_in_words(
     good = {"schedule": "primary", "person": "bob", "to": "2026-11-26 10:00"}
     refused = await scheduled.post("/api/v1/overrides", params=good | query)
     assert (refused.status, refused.json["error"].startswith(words)) == (status, True), refused.text
+    assert "hint" not in refused.json, "what to write is said once, and only of what cannot be read"
     assert (await scheduled.get("/api/v1/overrides")).json == {"overrides": []}
 
 

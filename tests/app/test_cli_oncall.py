@@ -101,7 +101,11 @@ async def test_an_override_from_now_on_needs_no_from_and_warns_of_one_without_a_
             'there is no schedule "primry", did you mean "primary"?',
         ),
         (["primary", "bbo", "--to", "2026-11-26 08:00"], 1, 'there is no person "bbo", did you mean "bob"?'),
-        (["primary", "bob", "--to", "8 o'clock"], 1, "write for instance 2026-01-31 18:00"),
+        (
+            ["primary", "bob", "--to", "20:00"],
+            1,
+            '400: "20:00" is not a date with a time; write for instance 2026-01-31 18:00\n',
+        ),
         (["primary", "bob"], 2, "give SCHEDULE, PERSON and --to, or --delete alone"),
         (["primary"], 2, "give SCHEDULE, PERSON and --to, or --delete alone"),
         ([], 2, "give SCHEDULE, PERSON and --to, or --delete alone"),
