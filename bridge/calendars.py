@@ -238,7 +238,7 @@ def _attendee(attendee: Any, people: Mapping[str, str]) -> Iterator[str]:
 def _instant(value: date | datetime, zone: tzinfo | None, *, end: bool = False) -> datetime:
     if not isinstance(value, datetime):
         value = datetime.combine(value, time())
-    return instant(value, zone, end=end) if value.tzinfo is None else value.astimezone(UTC)
+    return instant(value, zone, end=end)
 
 
 def _title(event: Any) -> str:

@@ -13,13 +13,13 @@ import click
 import orjson
 
 from bridge import listings
-from bridge.alerts import timestamp
 from bridge.calendars import Agenda
 from bridge.config import ConfigError, Feed, Settings, load
+from bridge.config.values import any_moment
 from bridge.feeds import FeedError, Validators, get, parse
 from bridge.manage import Bridge, ask, asking, say
 from bridge.oncall import outlook
-from bridge.schedules import AHEAD, Schedule
+from bridge.schedules import AHEAD, Schedule, instant
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 _YEARS: Final = (2000, 2200)
@@ -32,13 +32,14 @@ def oncall() -> None:
 
 @oncall.command("show")
 @asking
-@click.option("--at", help="The instant, RFC 3339; now if absent.")
+@click.option(
+    "--at",
+    help="Each schedule's own time, such as '2026-01-31 18:00', or one with an offset; now if absent.",
+)
 @click.option("--config.file", "config_file", type=_FILE, help="Ask this file, instead of a running bridge.")
 def show(bridge: Bridge, output: str, at: str | None, config_file: Path | None) -> None:
     """Say of each schedule who is on call, who follows, and the gaps of the coming four weeks."""
-    now = datetime.now(UTC) if at is None else timestamp(at)
-    if now is None or not _YEARS[0] <= now.year <= _YEARS[1]:
-        raise click.BadParameter(f"{at!r} is not RFC 3339, such as 2026-01-31T03:00:00Z", param_hint="--at")
+    now = datetime.now(UTC) if at is None else _moment(at)
     if config_file is None:
         found = ask(bridge, "GET", "/api/v1/oncall", {} if at is None else {"at": at})
     else:
@@ -82,10 +83,20 @@ def override(
         click.echo(f"WARNING: {listings.text(caution)}", err=True)
 
 
+def _moment(text: str) -> datetime:
+    try:
+        found = any_moment(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--at") from None
+    if not _YEARS[0] <= found.year <= _YEARS[1]:
+        raise click.BadParameter(f"{text!r} is not a time of these years", param_hint="--at")
+    return found
+
+
 def _of_file(file: Path, now: datetime) -> dict[str, Any]:
     """Answer as the running bridge does, without what only that knows: overrides written to it."""
     try:
-        settings = load(file, now)
+        settings = load(file, instant(now, UTC))
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     return {"at": now, "schedules": asyncio.run(_look(settings, now))}
@@ -97,11 +108,12 @@ async def _look(settings: Settings, now: datetime) -> list[dict[str, Any]]:
         for name, schedule in settings.schedules.items():
             feed = settings.feeds.get(name)
             agenda, problem = await _read(session, feed, schedule, settings) if feed else (None, None)
-            doubts = agenda.doubts(now, now + AHEAD) if agenda else ()
+            at = instant(now, schedule.zone)
+            doubts = agenda.doubts(at, at + AHEAD) if agenda else ()
             calendar = (
                 {"read_at": None, "stale_seconds": 0, "problem": problem, "doubts": doubts} if feed else None
             )
-            found.append(outlook(replace(schedule, calendar=agenda), now) | {"calendar": calendar})
+            found.append(outlook(replace(schedule, calendar=agenda), at) | {"calendar": calendar})
         return found
 
 

@@ -180,7 +180,12 @@ def gaps(schedule: Schedule, start: datetime, end: datetime) -> Iterator[Shift]:
 
 
 def instant(wall: datetime, zone: tzinfo | None, *, end: bool = False) -> datetime:
-    """Give the instant (UTC) of a local time (naive); the module says what of times that are none, or two."""
+    """Give the instant (UTC) of a local time (naive); the module says what of times that are none, or two.
+
+    One with an offset is an instant already.
+    """
+    if wall.tzinfo is not None:
+        return wall.astimezone(UTC)
     found = wall.replace(tzinfo=zone, fold=int(end)).astimezone(UTC)
     if found.astimezone(zone).replace(tzinfo=None) == wall:
         return found

@@ -279,3 +279,7 @@ def test_a_schedule_may_follow_this_machines_own_clocks() -> None:
     assert mine.who(start - timedelta(seconds=1)) == ()
     assert mine.who(start) == ("alice",)
     assert instant(MONDAY, None) == start
+
+
+def test_a_time_with_an_offset_is_the_same_instant_in_each_zone() -> None:
+    assert berlin("2026-01-05T09:00-05:00") == utc("2026-01-05T14:00")

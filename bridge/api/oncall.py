@@ -11,10 +11,9 @@ import structlog
 from aiohttp import web
 
 from bridge import oncall
-from bridge.alerts import timestamp
 from bridge.api.answers import answer, problem
 from bridge.config.problems import quote, suggest
-from bridge.config.values import moment
+from bridge.config.values import any_moment, moment
 from bridge.desk import Desk
 from bridge.feeds import Feeds
 from bridge.oncall import Roster
@@ -27,6 +26,8 @@ log = structlog.get_logger()
 
 _FAR: Final = timedelta(days=3660)
 """How far from now one may ask: a rule of a calendar is counted through to there."""
+_EARLIER: Final = timedelta(days=1)
+"""So much earlier than in UTC a local time can be."""
 _LONGEST: Final = timedelta(days=366)
 
 
@@ -47,15 +48,22 @@ class OnCallApi:
         ]
 
     async def show(self, request: web.Request) -> web.Response:
-        """Say of each schedule who is on call now, or ?at=TIME, who follows, and what is left open."""
+        """Say of each schedule who is on call now, or ?at=TIME, who follows, and what is left open.
+
+        A time without an offset is each schedule's own, and is answered so.
+        """
         now = self._desk.clock.now()
-        at = timestamp(request.query["at"]) if "at" in request.query else now
-        if at is None or abs(at - now) > _FAR:
-            return problem(400, "at is not a time of these years in RFC 3339", "such as 2026-01-31T03:00:00Z")
-        written = await self._desk.store.read(partial(overrides.by_schedule, now=at))
+        try:
+            at = any_moment(request.query["at"]) if "at" in request.query else now
+        except ValueError as error:
+            return problem(400, f"at: {error}")
+        if abs(instant(at, UTC) - now) > _FAR:
+            return problem(400, "at is not a time of these years")
+        earliest = instant(at, UTC) - _EARLIER
+        written = await self._desk.store.read(partial(overrides.by_schedule, now=earliest))
         schedules = self._desk.settings.on_call(Roster((), written)).schedules
         shown = [
-            oncall.outlook(one, at) | {"calendar": self._feeds.status(name)}
+            oncall.outlook(one, instant(at, one.zone)) | {"calendar": self._feeds.status(name)}
             for name, one in schedules.items()
         ]
         return answer({"at": at, "schedules": shown})
@@ -96,8 +104,8 @@ class OnCallApi:
         if end is None:
             raise ValueError("it has no end")
         now = self._desk.clock.now()
-        start = now if begin is None else _instant(begin, schedule)
-        stop = _instant(end, schedule, end=True)
+        start = now if begin is None else instant(moment(begin), schedule.zone)
+        stop = instant(moment(end), schedule.zone, end=True)
         if stop <= start:
             raise ValueError(f"it ends before it begins: {_span(schedule, start, stop)}")
         if stop <= now:
@@ -118,11 +126,6 @@ class OnCallApi:
             return problem(404, f"there is no override {quote(text)}", "GET /api/v1/overrides lists them")
         log.info("override deleted", id=key, by=identity(request).name)
         return answer({"deleted": key})
-
-
-def _instant(text: str, schedule: Schedule, *, end: bool = False) -> datetime:
-    at = moment(text)
-    return instant(at, schedule.zone, end=end) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _span(schedule: Schedule, start: datetime, stop: datetime) -> str:

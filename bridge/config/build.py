@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias, cast, get_args
 
@@ -137,7 +137,7 @@ def _interval(part: hours.SpansPart) -> TimeInterval:
 def _schedule(part: model.SchedulePart, intervals: Intervals) -> Schedule:
     zone = part.time_zone
     overrides = (
-        Override(one.person, _moment(one.begin, zone), _moment(one.end, zone, end=True))
+        Override(one.person, instant(one.begin, zone), instant(one.end, zone, end=True))
         for one in part.overrides
     )
     layers = (_layer(layer, intervals) for layer in part.layers)
@@ -147,10 +147,6 @@ def _schedule(part: model.SchedulePart, intervals: Intervals) -> Schedule:
 def _layer(part: model.LayerPart, intervals: Intervals) -> Layer:
     during = itertools.chain.from_iterable(intervals[name] for name in part.during)
     return Layer(part.members, datetime.combine(part.start, part.handover), part.every, tuple(during))
-
-
-def _moment(at: datetime, zone: tzinfo | None, *, end: bool = False) -> datetime:
-    return instant(at, zone, end=end) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _feed(part: model.SchedulePart) -> Feed | None:

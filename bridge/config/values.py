@@ -15,7 +15,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
-from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE
+from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE, timestamp
 from bridge.config.problems import quote
 
 MAX_FILE: Final = 1 << 20
@@ -136,6 +136,11 @@ def moment(text: str) -> datetime:
         if re.fullmatch(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", text, re.ASCII):
             return datetime.fromisoformat(text)
     raise ValueError(f"{quote(text)} is not a date with a time; write for instance 2026-01-31 18:00")
+
+
+def any_moment(text: str) -> datetime:
+    """Read what `moment` does, or RFC 3339 with fractions of a second."""
+    return timestamp(text) or moment(text)
 
 
 def spell(value: timedelta) -> str:

@@ -53,9 +53,29 @@ async def test_show_in_json_is_what_the_api_says(world: World) -> None:
 async def test_show_at_another_time(world: World) -> None:
     result = await ask(world, "oncall", "show", "--at", "2026-12-01T00:00:00Z")
     assert "  bob (layer 1), until Wed 2026-12-02 09:00 +01:00" in result.stdout
-    for text in ("tomorrow", "0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z"):
+    for text, says in (
+        ("tomorrow", '"tomorrow" is not a date with a time; write for instance 2026-01-31 18:00'),
+        ("0001-01-01T00:00:00Z", "write for instance 2026-01-31 18:00"),
+        ("9999-12-31T00:00:00Z", "is not a time of these years"),
+    ):
         bad = await ask(world, "oncall", "show", "--at", text)
-        assert (bad.exit_code, "is not RFC 3339" in bad.stderr) == (2, True)
+        assert (bad.exit_code, says in bad.stderr) == (2, True), bad.stderr
+
+
+async def test_show_takes_the_times_that_override_takes_each_schedules_own(world: World) -> None:
+    """The handover is at nine in Berlin, which is eight in UTC."""
+    end = ("--from", "2026-12-01 06:00", "--to", "2026-12-01 07:59")
+    await ask(world, "oncall", "override", "primary", "alice", *end)
+    for at, who in (
+        ("2026-12-02 08:59", "bob (layer 1)"),
+        ("2026-12-02 09:00", "alice (layer 1)"),
+        ("2026-12-01 07:58", "alice (an override by an operator)"),
+        ("2026-12-01T07:59", "bob (layer 1)"),
+        ("2026-12-02T07:59:59.9Z", "bob (layer 1)"),
+        ("2026-12-02T09:00:00+01:00", "alice (layer 1)"),
+    ):
+        result = await ask(world, "oncall", "show", "--at", at)
+        assert f"  {who}" in result.stdout.splitlines()[1], at
 
 
 async def test_show_says_that_a_calendar_is_stale(world: World) -> None:
@@ -136,6 +156,17 @@ def test_show_works_for_a_file_without_a_running_bridge() -> None:
     ]
     shown = run("oncall", "show", f"--config.file={EXAMPLE}", "--at=2026-12-25T12:00:00Z", "-o", "json")
     assert json.loads(shown.stdout)["schedules"][0]["why"] == "an override by the configuration"
+
+
+def test_show_of_a_file_takes_a_schedules_own_time() -> None:
+    """Berlin is an hour ahead of UTC in winter."""
+    for at, who in (
+        ("2026-12-24 17:59", ""),
+        ("2026-12-24 18:00", "an override by the configuration"),
+        ("2026-12-24T17:00:00Z", "an override by the configuration"),
+    ):
+        shown = run("oncall", "show", f"--config.file={EXAMPLE}", f"--at={at}").stdout.splitlines()[1]
+        assert ("an override by the configuration" in shown) == bool(who), at
 
 
 def test_show_of_a_bad_file_lists_its_problems() -> None:
