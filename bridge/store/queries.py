@@ -29,6 +29,7 @@ from bridge.store.tables import (
     receipts,
     silences,
     timeline,
+    unheard,
 )
 from bridge.store.tx import load_incidents
 
@@ -289,7 +290,14 @@ async def prune(connection: AsyncConnection, before: datetime, limit: int) -> in
     done += await _cut(connection, receipts, receipts.c.call_id.in_(gone), limit)
     silent = ~select(receipts.c.call_id).where(receipts.c.call_id == calls.c.id).exists()
     done += await _cut(connection, calls, calls.c.id.in_(gone) & silent, limit)
-    for at in (notifications.c.at, enrolments.c.expires_at, actions.c.at, overrides.c.end_at):
+    times = (
+        notifications.c.at,
+        enrolments.c.expires_at,
+        actions.c.at,
+        overrides.c.end_at,
+        unheard.c.ended_at,
+    )
+    for at in times:
         done += await _cut(connection, at.table, at < before, limit)
     return done
 

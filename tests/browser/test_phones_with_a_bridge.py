@@ -102,6 +102,7 @@ async def test_a_phone_that_enrols_on_the_page_rings_and_its_answer_ends_the_rin
         await assert_accessible(page)
         await bedside.button("Give back").click()
         await bedside.rings("CRITICAL DiskFull")
+        await page.close()  # before its bridge ends, of which it would complain
 
 
 async def test_a_decline_rings_the_next_step_and_do_not_disturb_lets_a_notification_through_alone(
@@ -131,3 +132,4 @@ async def test_a_decline_rings_the_next_step_and_do_not_disturb_lets_a_notificat
         await assert_nothing_scrolls_sideways(page)
         await assert_accessible(page)
         assert (await only_incident(rig))["state"] == "triggered"
+        await page.close()

@@ -31,7 +31,7 @@ from movedclock import MovedClock
 
 from bridge.incidents import Change, State
 from bridge.schedules import Override
-from bridge.store import Scope, Store, Tx, actions, calls, devices, overrides, queries
+from bridge.store import Scope, Store, Tx, actions, calls, devices, overrides, queries, unheard
 from bridge.store.calls import Receipt
 from bridge.store.queries import Stats
 from bridge.store.tables import actions as actions_table
@@ -48,6 +48,7 @@ from bridge.store.tables import (
 )
 from bridge.store.tables import overrides as overrides_table
 from bridge.store.tables import silences as silences_table
+from bridge.store.tables import unheard as unheard_table
 
 
 async def listed(store: Store, *, closed: bool = False, limit: int = 100) -> list[dict[str, Any]]:
@@ -274,9 +275,10 @@ async def counts(look: Look) -> list[int]:
 
 
 async def test_every_table_that_grows_is_pruned() -> None:
-    others = (actions_table, enrolments, overrides_table, silences_table, notifications)
+    others = (actions_table, enrolments, overrides_table, silences_table, notifications, unheard_table)
     pruned = {table.name for table in (*TABLES, *others)}
-    assert pruned == {*metadata.tables} - {"meta", "devices", "heartbeats"}
+    as_many_as_configured = {"meta", "devices", "heartbeats", "drills", "drill_runs"}
+    assert pruned == {*metadata.tables} - as_many_as_configured
 
 
 async def test_requests_and_codes_are_kept_for_as_long_as_incidents(store: Store, look: Look) -> None:
@@ -287,9 +289,11 @@ async def test_requests_and_codes_are_kept_for_as_long_as_incidents(store: Store
             code = {"code": event, "owner": "alice", "created_at": now, "expires_at": now}
             await tx.connection.execute(enrolments.insert(), code)
             await overrides.add(tx.connection, event, Override("bob", now, now), now)
+            await unheard.keep(tx.connection, incident("A"), [event], now)
 
     await store.write(job)
-    assert await prune(store, at(2000)) == 3
+    assert await prune(store, at(2000)) == 4
+    assert [row["fingerprint"] for row in await look.rows(unheard_table)] == ["young"]
     assert [row["schedule"] for row in await look.rows(overrides_table)] == ["young"]
     assert [row["event_id"] for row in await look.rows(actions_table)] == ["young"]
     assert [row["code"] for row in await look.rows(enrolments)] == ["young"]
