@@ -36,10 +36,18 @@ def line(one: Mapping[str, Any]) -> str:
     unanswered = " UNANSWERED" if one["unanswered_at"] and one["state"] == "triggered" else ""
     drill = "DRILL " if one["drill"] else ""
     return (
-        f"{one['id']}  {one['state']}{who}{unanswered}  {drill}{text(one['title']) or '(no name)'}  "
+        f"{one['id']}  {one['state']}{who}{unanswered}{_silenced(one)}  "
+        f"{drill}{text(one['title']) or '(no name)'}  "
         f"{one['alerts_firing']} firing{more}  receiver={text(one['receiver'])} "
         f"source={text(one['source'])}  since {_time(one['opened_at'])}"
     )
+
+
+def _silenced(one: Mapping[str, Any]) -> str:
+    """Say until when nothing rings. A silence that is over stays noted until the incident closes."""
+    until, due = one["silenced_until"], one["next_ring_at"]
+    holds = until and due and datetime.fromisoformat(until) >= datetime.fromisoformat(due)
+    return f", silenced until {_time(until)}" if holds else ""
 
 
 def story(one: Mapping[str, Any]) -> Iterator[str]:

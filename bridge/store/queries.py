@@ -189,6 +189,7 @@ def summary(incident: Any) -> dict[str, Any]:
         "ring": incident.ring,
         "next_ring_at": _iso(incident.due_at),
         "opened_at": _iso(incident.opened_at),
+        "silenced_until": _iso(incident.silenced_until),
         "acknowledged_at": _iso(incident.acknowledged_at),
         "acknowledged_by": incident.acknowledged_by,
         "resolved_at": _iso(incident.resolved_at),

@@ -12,6 +12,7 @@ import pytest
 from appworld import World
 from click.testing import Result
 from commands import ask, run
+from handset import Handset
 
 from bridge.cli import main
 
@@ -107,6 +108,20 @@ async def test_a_resolved_incident_says_who_had_it_and_not_that_they_resolved_it
     await ask(world, "incidents", "ack", (await world.incident())["id"], "--by", "carol")
     await world.webhook(world.alert(resolved=True))
     assert "  resolved, acknowledged by carol  " in (await ask(world, "incidents", "list", "--all")).stdout
+
+
+async def test_a_silenced_incident_says_until_when_and_no_longer(world: World) -> None:
+    alice = await Handset.enrolled(world, device="alices")
+    await world.webhook(world.alert())
+    name = (await world.incident())["id"]
+    assert (await alice.act(name, "silence", seconds=600)).status == 200
+    said = "  triggered, silenced until 2026-11-25T02:10:00Z  DiskFull  "
+    assert said in (await ask(world, "incidents", "list")).stdout
+    assert said in (await ask(world, "incidents", "show", name)).stdout.splitlines()[0]
+    told = json.loads((await ask(world, "incidents", "show", name, "-o", "json")).stdout)
+    assert told["silenced_until"] == "2026-11-25T02:10:00+00:00"
+    await world.pass_(600)
+    assert "  triggered  DiskFull  " in (await ask(world, "incidents", "list")).stdout
 
 
 async def test_no_label_can_write_to_the_operators_terminal(world: World) -> None:

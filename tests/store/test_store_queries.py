@@ -187,6 +187,7 @@ async def test_a_summary_says_what_a_person_looks_for(store: Store) -> None:
             "step": 2,
             "ring": 3,
             "next_ring_at": at(45).isoformat(),
+            "silenced_until": None,
             "opened_at": at(0).isoformat(),
             "acknowledged_at": at(5).isoformat(),
             "acknowledged_by": "bob",
