@@ -6,9 +6,10 @@ Change so far and gives the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from bridge import escalation
@@ -23,8 +24,13 @@ from bridge.incidents import (
 )
 from bridge.oncall import OnCall
 from bridge.policy import Receiver
+from bridge.texts import one_line
 
 _NAMES_SHOWN: Final = 5
+_OTHERS_SEEN: Final = 50
+_LABELS_SHOWN: Final = 3
+_LABELS_LONG: Final = 100
+"""Bytes of what tells one alert apart from others."""
 _NEWS: Final = "superseded by news"
 
 
@@ -179,7 +185,7 @@ def _returns_quietly(known: Episode, alert: Alert, times: Times, now: datetime) 
 def _trigger(change: Change, news: list[Arrival], now: datetime) -> Change:
     """News: the escalation starts anew, acknowledged or not (rule 2); muting delays it (rule 3)."""
     incident = change.incident
-    change = change.to(revision=incident.revision + 1).note("triggered", _describe(news))
+    change = change.to(revision=incident.revision + 1).note("triggered", _describe(news, incident.firing))
     starts = min(arrival.muted_until or now for arrival in news)
     starts = max(starts, incident.silenced_until or starts)
     if starts <= now:
@@ -192,12 +198,27 @@ def _trigger(change: Change, news: list[Arrival], now: datetime) -> Change:
     return escalation.restart(change, starts, _NEWS)
 
 
-def _describe(news: list[Arrival]) -> str:
-    text = ", ".join(_name(arrival.alert.labels) for arrival in news[:_NAMES_SHOWN])
+def _describe(news: list[Arrival], firing: tuple[Episode, ...]) -> str:
+    """Name what is new; beside others that fire already by what tells it apart from them."""
+    ours = {arrival.alert.fingerprint for arrival in news}
+    beside = (episode.labels.items() for episode in firing if episode.fingerprint not in ours)
+    others = list(islice(beside, _OTHERS_SEEN))
+    shown = [arrival.alert.labels for arrival in news[:_NAMES_SHOWN]]
+    text = ", ".join(f"{_name(labels)}{_apart(labels, others)}" for labels in shown)
     if len(news) > _NAMES_SHOWN:
         text += f" and {len(news) - _NAMES_SHOWN} more"
     repairs = sorted({repair for arrival in news for repair in arrival.alert.repairs})
     return f"{text} (repaired: {', '.join(repairs)})" if repairs else text
+
+
+def _apart(labels: Mapping[str, str], others: list[ItemsView[str, str]]) -> str:
+    """Give those labels that not all the `others` have so, in parentheses; nothing where there are none."""
+    if not others:
+        return ""
+    shared = set.intersection(*(set(other) for other in others))
+    own = sorted(pair for pair in labels.items() if pair not in shared and pair[0] != "alertname")
+    some = ", ".join(f"{name}={value}" for name, value in own[:_LABELS_SHOWN])
+    return f" ({one_line(some, _LABELS_LONG)})" if own else ""
 
 
 def resolve(

@@ -299,8 +299,35 @@ def test_the_timeline_names_five_alerts_counts_the_rest_and_tells_of_repairs() -
     alerts = [make_alert(f"A{n}", repairs=("status",) if n == 6 else ()) for n in range(7)]
     (change,) = story.receive(*alerts)
     assert change.events[0].text == "A0, A1, A2, A3, A4 and 2 more (repaired: status)"
-    (change,) = story.receive(make_alert(labels={"a": "b"}))
+    (change,) = Story().receive(make_alert(labels={"a": "b"}))
     assert change.events[0].text == "an alert without a name"
+
+
+def test_the_timeline_tells_what_joins_apart_from_what_fires_already() -> None:
+    def said(**labels: str) -> str:
+        (change,) = story.receive(make_alert(labels={"alertname": "B1", "job": "db"} | labels))
+        return change.events[0].text
+
+    story = Story()
+    assert said(instance="a") == "B1"
+    assert said(instance="b") == "B1 (instance=b)"
+    assert said(instance="b", shard="1") == "B1 (instance=b, shard=1)", "not all others have that instance"
+    assert said(alertname="B2") == "B2", "its name tells it apart"
+    assert said(alertname="B3", a="1", b="2", c="3", d="4") == "B3 (a=1, b=2, c=3)"
+    long = said(instance="x" * 9000)
+    assert (long.startswith("B1 (instance=xxx"), long.endswith("x…)"), len(long.encode())) == (
+        True,
+        True,
+        105,
+    )
+
+
+def test_what_comes_together_with_the_only_one_before_is_told_apart_from_that_one_alone() -> None:
+    story = Story()
+    story.receive(make_alert(labels={"alertname": "B1", "instance": "a"}))
+    news = [make_alert(labels={"alertname": "B1", "instance": name}) for name in "bc"]
+    (change,) = story.receive(*news)
+    assert change.events[0].text == "B1 (instance=b), B1 (instance=c)"
 
 
 # --- what Alertmanager has, and has no more ---------------------------------------------------
