@@ -51,8 +51,10 @@ class Listener:
     async def stop(self) -> None:
         """Listen no more."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            # Again and again: a driver that is just connecting, or answering, may swallow one.
+            while not self._task.done():
+                self._task.cancel()
+                await asyncio.wait([self._task], timeout=1)
 
     async def _run(self) -> None:
         while True:
