@@ -298,7 +298,8 @@ class Bridge:
         """Connect to APNs before the first page needs it; one that does not answer holds up nothing."""
         with suppress(TimeoutError, SQLAlchemyError):
             used = await self.store.read(devices.environments)
-            await asyncio.wait_for(self.transport.start({self.settings.apns.environment, *used}), _AHEAD)
+            async with asyncio.timeout(_AHEAD):
+                await self.transport.start({self.settings.apns.environment, *used})
 
     def _connect_soon(self) -> None:
         """Connect for a phone that has just said of which environment its app is."""

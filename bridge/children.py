@@ -101,7 +101,8 @@ class Child:
         if self.process.returncode is None:
             self._signal(number)
             try:
-                await asyncio.wait_for(self.process.wait(), _PATIENCE)
+                async with asyncio.timeout(_PATIENCE):
+                    await self.process.wait()
             except TimeoutError:
                 self._signal(signal.SIGKILL)
         return await self.process.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -39,5 +38,17 @@ class Clock:
     async def wait(self, event: asyncio.Event, until: datetime) -> None:
         """Sleep until `event` is set or the time has come, whichever is first."""
         seconds = (until - self.now()).total_seconds()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), max(seconds, 0))
+        await set_within(event, seconds)
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, so long at the most; whether it is set.
+
+    Not by asyncio.wait_for: in Python 3.11 that swallows a cancellation that meets the event (gh-86296),
+    and a loop that was told to end would go on for ever.
+    """
+    try:
+        async with asyncio.timeout(max(seconds, 0)):
+            return await event.wait()
+    except TimeoutError:
+        return False

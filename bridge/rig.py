@@ -144,7 +144,8 @@ class Rig:
     async def within(self, what: str, wait: Awaitable[T]) -> T:
         """Wait for an event of a phone. Raises ChildError, naming what did not happen."""
         try:
-            return await asyncio.wait_for(wait, PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                return await wait
         except TimeoutError:
             raise ChildError(self._missed(what)) from None
 

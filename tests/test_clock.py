@@ -114,3 +114,25 @@ async def test_whoever_was_woken_by_an_event_does_not_count_as_asleep() -> None:
     event.set()
     assert sum(sleeper.asleep for sleeper in clock._sleepers) == 0
     await woken
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_loop_that_is_told_to_end_just_as_its_event_comes_does_end(turns: int) -> None:
+    """A stop that meets a commit: asyncio.wait_for lost it in Python 3.11, and the bridge stopped for ever."""
+    event, clock = asyncio.Event(), Clock()
+
+    async def loop() -> None:
+        while True:
+            await clock.wait(event, clock.now() + timedelta(seconds=3600))
+            event.clear()
+
+    task = asyncio.create_task(loop())
+    await asyncio.sleep(0)
+    event.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    ended = task.cancelled()
+    task.cancel()
+    assert ended

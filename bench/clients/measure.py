@@ -138,7 +138,8 @@ async def measure(job: Job, send: Send) -> Result:
     """Drive an asynchronous client. `send` says whether the push was accepted; it may raise."""
     tally = Tally()
     numbers = iter(range(1, 2**31))
-    await asyncio.wait_for(send(0), 10)
+    async with asyncio.timeout(10):
+        await send(0)
 
     async def work() -> None:
         while not tally.over:

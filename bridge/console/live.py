@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import structlog
 from aiohttp import web
 
+from bridge.clock import set_within
 from bridge.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -142,8 +143,8 @@ class Live:
                 if told.get(name) != html:
                     told[name] = html
                     yield _event(name, finish(html))
-            await _set_within(self._closing, _PACE)
-            if not await _set_within(woken, _REFRESH):
+            await set_within(self._closing, _PACE)
+            if not await set_within(woken, _REFRESH):
                 yield ": still here\n\n"
 
     async def _current(self, board: _Board) -> Parts:
@@ -152,7 +153,7 @@ class Live:
             age = time.monotonic() - board.made_at
             if board.seen == self._generation and age < _REFRESH / 2:
                 return board.parts
-            await _set_within(self._closing, board.rests_until - time.monotonic())
+            await set_within(self._closing, board.rests_until - time.monotonic())
             board.seen = self._generation
             began = time.monotonic()
             board.parts = await board.make()
@@ -164,13 +165,3 @@ class Live:
 def _event(name: str, html: str) -> str:
     data = "\n".join(f"data: {line}" for line in html.splitlines())
     return f"event: {name}\n{data}\n\n"
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    if seconds <= 0:
-        return event.is_set()
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

@@ -51,10 +51,8 @@ class Listener:
     async def stop(self) -> None:
         """Listen no more."""
         if self._task is not None:
-            # Again and again: a driver that is just connecting, or answering, may swallow one.
-            while not self._task.done():
-                self._task.cancel()
-                await asyncio.wait([self._task], timeout=1)
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while True:
@@ -71,9 +69,11 @@ class Listener:
     async def _listen(self) -> None:
         connection = await self._database.connect()
         try:
-            await asyncio.wait_for(connection.add_listener(CHANNEL, self._heard), _ANSWER)
+            async with asyncio.timeout(_ANSWER):
+                await connection.add_listener(CHANNEL, self._heard)
             while True:
-                await asyncio.wait_for(self._round_trip(connection), _ANSWER)
+                async with asyncio.timeout(_ANSWER):
+                    await self._round_trip(connection)
                 if not self.hears.is_set():
                     self.hears.set()
                     self._polling = False

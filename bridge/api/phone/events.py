@@ -26,6 +26,7 @@ from bridge.api.answers import problem
 from bridge.api.phone import shapes, telling
 from bridge.api.phone.incidents import view
 from bridge.api.phone.operations import Answer, Asked, Operation
+from bridge.clock import set_within
 from bridge.desk import Desk
 from bridge.store import enrolment, owned
 from bridge.store.enrolment import Enrolled
@@ -157,8 +158,8 @@ class Streams:
             for number, text in found.news:
                 last = number
                 yield text
-            await _set_within(self._closing, rest)
-            if len(found.news) < _BATCH and not await _set_within(woken, _KEEP_ALIVE):
+            await set_within(self._closing, rest)
+            if len(found.news) < _BATCH and not await set_within(woken, _KEEP_ALIVE):
                 yield ": still here\n\n"
 
     async def _look(self, connection: AsyncConnection, device: Enrolled, last: int) -> _Look | None:
@@ -199,11 +200,3 @@ def _event(kind: str, shape: msgspec.Struct, number: int | None = None) -> str:
     data = msgspec.json.encode(shape).decode()
     head = "" if number is None else f"id: {number}\n"
     return f"{head}event: {kind}\ndata: {data}\n\n"
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
