@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge import alerts, escalation, lifecycle, people, routing, unanswered, watchdogs, watcher
+from bridge import alarms, escalation, lifecycle, people, routing, unanswered, watchdogs, watcher
 from bridge.alerts import Notification
 from bridge.bundles import Call
 from bridge.clock import Clock
@@ -103,7 +103,7 @@ class Desk:
         summary: str,
         *,
         rings: bool = True,
-        lasts: timedelta = unanswered.TTL,
+        lasts: timedelta = alarms.TTL,
     ) -> None:
         """Let a trouble of the bridge itself ring like any alert, at the root receiver (rule 7).
 
@@ -118,12 +118,7 @@ class Desk:
         log.error("alarm", alarm=name, summary=summary, **labels)
         self._alarmed = {k: at for k, at in self._alarmed.items() if now - at < _ALARM_PACE} | {key: now}
         settings = self.settings
-        notification = alerts.internal(name, {"severity": "critical", **labels}, {"summary": summary}, now)
-        slot = Slot(
-            alerts.INTERNAL_SOURCE,
-            settings.route.receiver,
-            tuple(sorted({"alertname": name, **labels}.items())),
-        )
+        notification, slot = alarms.of(settings, name, labels, summary, now)
         ways = {notification.alerts[0].fingerprint: (Destination(slot, None if rings else now + _NEVER),)}
         try:
             await self._receive(settings, notification, ways, Times(lasts, settings.refire_quiet))

@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from bridge import alerts, drills, lifecycle, unanswered, watcher
+from bridge import alarms, alerts, drills, lifecycle
 from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.drills import Drill, Member, Result
@@ -199,7 +199,7 @@ async def _report(tx: Tx, settings: Settings, name: str, alertname: str, run: st
     labels = {"severity": "warning", "drill": name, "run": run}
     alarm = alerts.internal(alertname, labels, {"summary": summary}, tx.now)
     slot = Slot(alerts.INTERNAL_SOURCE, receiver, (("alertname", alertname), ("drill", name)))
-    await watcher.tell(tx, settings, alarm, slot, ttl=unanswered.TTL)
+    await alarms.tell(tx, settings, alarm, slot)
 
 
 def _hour(drill: Drill | None, at: datetime) -> str:

@@ -28,7 +28,6 @@ from bridge.pushes import (
     Quarantined,
     Rejected,
     Retryable,
-    Unregistered,
     mask,
     of_own_topic,
 )
@@ -271,14 +270,14 @@ class Sender:
 
     async def _settle(self, bundle: Bundle, device: Device | None, outcome: Outcome, token: str) -> None:
         settings = self._desk.settings
-        settled, set_aside = await self._store.write(
+        settled = await self._store.write(
             lambda tx: settlement.settle(tx, settings, bundle, outcome, token), paging=True
         )
         self._desk.tell(settled)
-        # Whoever tries a phone out is told by the drill itself: nobody is to be rung for it.
-        await self._alarm(device, outcome, set_aside=set_aside and not bundle.lines[0].page.drill)
+        await self._alarm(device, outcome)
 
-    async def _alarm(self, device: Device | None, outcome: Outcome, *, set_aside: bool) -> None:
+    async def _alarm(self, device: Device | None, outcome: Outcome) -> None:
+        """Tell of what is wrong with all pushes; it comes again with the next one, so no crash loses it."""
         match outcome:
             case Accepted() if device is not None:
                 self.misconfigured = None
@@ -294,13 +293,6 @@ class Sender:
                     "PushkitBridgePushRejected",
                     {"reason": reason},
                     f"APNs rejected a push: {reason}; this is a bug",
-                )
-            case Unregistered(reason=reason) | Quarantined(reason=reason) if set_aside and device is not None:
-                await self._desk.alarm(
-                    "PushkitBridgeDeviceCannotRing",
-                    {"device": device.name, "owner": device.owner, "reason": reason},
-                    f"{device.name} of {device.owner} cannot ring: APNs says {reason}. "
-                    "Check its token, topic and environment",
                 )
             case _:
                 pass

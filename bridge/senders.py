@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge import unanswered
+from bridge import alarms
 from bridge.desk import Desk
 from bridge.store import Overloaded, Store, recall, remember
 from bridge.web.lockout import network
@@ -27,9 +27,9 @@ Sender: TypeAlias = Literal["known", "inside", "outside"]
 _NAME: Final = "senders"
 _MOST: Final = 256
 _LASTS: Final[dict[Sender, timedelta]] = {
-    "known": unanswered.TTL,
+    "known": alarms.TTL,
     "inside": timedelta(days=1),
-    "outside": unanswered.TTL,
+    "outside": alarms.TTL,
 }
 """How long the incident stays open after its last cause; as long it does not ring again."""
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
-from bridge import escalation, lifecycle
+import structlog
+
+from bridge import alarms, escalation, lifecycle
 from bridge.bundles import Bundle, Call
 from bridge.config import Settings
 from bridge.desk import apply, fail_over
@@ -18,6 +20,10 @@ from bridge.incidents import QUIET, Change, Incident, fallback
 from bridge.pushes import Accepted, Outcome, Quarantined, Retryable, Unregistered
 from bridge.store import Scope, Tx, devices, drills, outbox
 from bridge.store.outbox import Claim, Settled, Ways
+
+log = structlog.get_logger()
+
+_CANNOT_RING: Final = "PushkitBridgeDeviceCannotRing"
 
 _LONGEST_PAUSE: Final = 30.0
 """Seconds between attempts, at the most, where the peer asks for nothing."""
@@ -59,8 +65,8 @@ async def _give_way(tx: Tx) -> None:
 
 async def settle(
     tx: Tx, settings: Settings, bundle: Bundle, outcome: Outcome, token: str
-) -> tuple[tuple[Settled, ...], bool]:
-    """Settle one send; gives the pages that are over, and whether a token was set aside."""
+) -> tuple[Settled, ...]:
+    """Settle one send; gives the pages that are over."""
     if isinstance(outcome, Unregistered | Quarantined) and await _has_another(tx, bundle, token):
         why = f"{outcome.reason}; the phone has put another token since"
         outcome = Retryable(why, certainly_not_processed=True)
@@ -69,7 +75,7 @@ async def settle(
         # However long the peer asks us to wait: once the call is over, what stands in for it goes out.
         at = at if bundle.call is None else min(at, bundle.call.expires_at)
         tx.changed = True
-        return await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now), False
+        return await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now)
     reason = None if isinstance(outcome, Accepted) else outcome.reason
     settled = await outbox.settle(tx.connection, bundle, name_of(outcome), reason, tx.now)
     pages = [item.page for item in settled]
@@ -91,11 +97,11 @@ async def settle(
             )
             for change in changes
         )
-        return settled, False
-    set_aside = await _set_aside(tx, bundle, outcome, token)
+        return settled
+    await _set_aside(tx, settings, bundle, outcome, token)
     why = f"{name_of(outcome)} ({reason})"
     await apply(tx, settings, fail_over(settings, changes, pages, await tx.roster(), why, tx.now))
-    return settled, set_aside
+    return settled
 
 
 def _patience(settings: Settings, call: Call, incidents: Iterable[Incident]) -> timedelta | None:
@@ -114,13 +120,24 @@ async def _has_another(tx: Tx, bundle: Bundle, token: str) -> bool:
     return device is not None and device.token(bundle.call.push) not in {None, token}
 
 
-async def _set_aside(tx: Tx, bundle: Bundle, outcome: Outcome, token: str) -> bool:
+async def _set_aside(tx: Tx, settings: Settings, bundle: Bundle, outcome: Outcome, token: str) -> None:
+    """Use a dead token no more, and let somebody know; of a drill its own report tells."""
     if bundle.call is None or not isinstance(outcome, Unregistered | Quarantined):
-        return False
+        return
     trouble = f"{name_of(outcome)}: {outcome.reason}"
     since = outcome.since if isinstance(outcome, Unregistered) else None
-    call = bundle.call
-    return await devices.mark_trouble(tx.connection, call.device, call.push, token, trouble, since)
+    name, push = bundle.call.device, bundle.call.push
+    marked = await devices.mark_trouble(tx.connection, name, push, token, trouble, since)
+    device = (await devices.by_name(tx.connection, [name])).get(name)
+    if not marked or device is None or bundle.lines[0].page.drill:
+        return
+    labels = {"device": name, "owner": device.owner, "reason": outcome.reason}
+    summary = (
+        f"{name} of {device.owner} cannot ring: APNs says {outcome.reason}. "
+        "Check its token, topic and environment"
+    )
+    log.error("alarm", alarm=_CANNOT_RING, summary=summary, **labels)
+    await alarms.tell(tx, settings, *alarms.of(settings, _CANNOT_RING, labels, summary, tx.now))
 
 
 def _pause(attempt: int, outcome: Retryable) -> timedelta:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import structlog
 
-from bridge import alerts, lifecycle, watchdogs
+from bridge import alarms, alerts, lifecycle, watchdogs
 from bridge.config import Settings
 from bridge.incidents import Change, Incident, Slot
 from bridge.lifecycle import Destination, Times
@@ -16,9 +16,6 @@ from bridge.oncall import OnCall
 from bridge.texts import some
 
 log = structlog.get_logger()
-
-TTL: Final = timedelta(hours=1)
-"""The bridge's own alerts have nobody who resolves them: they end an hour after their last cause."""
 
 _NAME: Final = "PushkitBridgeIncidentUnanswered"
 
@@ -40,7 +37,7 @@ def with_alarms(
 ) -> list[Change]:
     """Add an alarm for each incident that nobody answered. `known`: the alarms of before among others."""
     by_slot = {incident.slot: incident for incident in known}
-    times = Times(TTL, settings.refire_quiet)
+    times = Times(alarms.TTL, settings.refire_quiet)
     done = list(changes)
     for change in filter(just_now, changes):
         incident = change.incident

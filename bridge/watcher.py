@@ -13,12 +13,11 @@ from typing import Final
 
 import structlog
 
-from bridge import lifecycle, watchdogs
+from bridge import alarms, watchdogs
 from bridge.alerts import Notification
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.incidents import Change, Slot
-from bridge.lifecycle import Destination, Times
+from bridge.incidents import Change
 from bridge.store import Decide, Scope, Store, Tx, heartbeats
 from bridge.telemetry import Metrics
 from bridge.watchdogs import Watch
@@ -110,10 +109,10 @@ async def look(tx: Tx, settings: Settings) -> Looked:
     ]
     for watch in missing:
         slot = watchdogs.slot_of(watch.name, wanted[watch.name].receiver)
-        await tell(tx, settings, watchdogs.missing(watch, tx.now), slot)
+        await alarms.tell(tx, settings, watchdogs.missing(watch, tx.now), slot, ttl=watchdogs.TTL)
     gone = sorted(known.keys() - wanted.keys())
     for name in gone:
-        await tell(tx, settings, watchdogs.over(name, tx.now))
+        await alarms.tell(tx, settings, watchdogs.over(name, tx.now))
     await heartbeats.save(tx.connection, known, watches)
     await heartbeats.forget(tx.connection, gone)
     return Looked(tuple(watches), tuple(missing))
@@ -134,27 +133,7 @@ async def beat(
     await tx.apply(changes)
     for name in names:
         if name in known and known[name].missing_since:
-            changes += await tell(tx, settings, watchdogs.over(name, tx.now))
+            changes += await alarms.tell(tx, settings, watchdogs.over(name, tx.now))
     seen = (watchdogs.seen(known.get(name), name, tx.now) for name in names)
     await heartbeats.save(tx.connection, known, seen)
     return tuple(changes)
-
-
-async def tell(
-    tx: Tx, settings: Settings, notification: Notification, *slots: Slot, ttl: timedelta = watchdogs.TTL
-) -> tuple[Change, ...]:
-    """Let an alert of the bridge itself begin in these slots, or end wherever it is open."""
-    (alert,) = notification.alerts
-    scope = Scope(slots, notification.source, (alert.fingerprint,))
-    incidents = {incident.slot: incident for incident in await tx.incidents(scope)}
-    changes = lifecycle.receive(
-        incidents,
-        notification,
-        {alert.fingerprint: tuple(map(Destination, slots))},
-        settings.policy_of,
-        settings.on_call(await tx.roster()),
-        Times(ttl, settings.refire_quiet),
-        tx.now,
-    )
-    await tx.apply(changes)
-    return changes

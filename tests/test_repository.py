@@ -59,6 +59,7 @@ EDGES = frozenset(
 )
 LOOPS = frozenset(
     {
+        "alarms",
         "api",
         "console",
         "desk",

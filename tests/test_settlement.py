@@ -16,7 +16,7 @@ from bridge import settlement
 from bridge.bundles import Bundle
 from bridge.pushes import Accepted, Quarantined, Rejected, Retryable, Unregistered
 from bridge.store.outbox import Claim, Ways
-from bridge.store.tables import devices, pages
+from bridge.store.tables import devices, incidents, pages
 
 
 @pytest.fixture
@@ -43,6 +43,15 @@ async def settle(room: Office, bundle: Bundle, outcome: Any, token: str = f"{ALI
     return await room.store.write(
         lambda tx: settlement.settle(tx, room.desk.settings, bundle, outcome, token)
     )
+
+
+async def alarms(room: Office) -> list[tuple[str, str, str, str]]:
+    """The bridge's own: receiver, name, phone, reason."""
+    found = [
+        (row["receiver"], dict(row["group_values"]))
+        for row in await room.look.rows(incidents, source="pushkit-bridge")
+    ]
+    return [(to, group["alertname"], group["device"], group["reason"]) for to, group in found]
 
 
 async def kinds(room: Office) -> list[tuple[str, str | None]]:
@@ -111,10 +120,10 @@ async def test_a_late_yes_of_an_earlier_attempt_settles_no_page_but_the_call_rin
     first = await claimed(room)
     room.clock.move(15)
     (second,) = (await claim(room)).bundles
-    assert await settle(room, first, Accepted()) == ((), False)
+    assert await settle(room, first, Accepted()) == ()
     assert (await room.look.row(pages))["state"] == "sending"
     assert (await room.look.row(devices, name=ALICE))["live_until"] == at(30)
-    settled, _ = await settle(room, second, Accepted())
+    settled = await settle(room, second, Accepted())
     assert [item.outcome for item in settled] == ["accepted"]
 
 
@@ -122,11 +131,15 @@ async def test_a_late_yes_of_an_earlier_attempt_settles_no_page_but_the_call_rin
 async def test_a_dead_token_is_set_aside_also_by_an_answer_that_comes_too_late_for_its_page(
     room: Office, outcome: Any
 ) -> None:
+    """And somebody is told in the same commit: no crash comes in between."""
     first = await claimed(room)
     room.clock.move(15)
     await claim(room)
-    assert await settle(room, first, outcome) == ((), True)
-    assert await settle(room, first, outcome) == ((), False), "once"
+    assert await alarms(room) == []
+    assert await settle(room, first, outcome) == ()
+    assert await alarms(room) == [("platform", "PushkitBridgeDeviceCannotRing", ALICE, outcome.reason)]
+    assert await settle(room, first, outcome) == ()
+    assert len(await alarms(room)) == 1, "once"
 
 
 # --- pauses -----------------------------------------------------------------------------------
@@ -168,7 +181,8 @@ async def test_what_apns_says_of_a_token_that_has_been_replaced_costs_the_call_n
 ) -> None:
     bundle = await claimed(room)
     await sync(room.store, device(ALICE, voip_token="another"), device("bob-iphone"))
-    assert await settle(room, bundle, outcome) == ((), False)
+    assert await settle(room, bundle, outcome) == ()
     assert (await room.look.row(devices, name=ALICE))["voip_trouble"] is None
+    assert await alarms(room) == []
     (again,) = (await claim(room)).bundles
     assert (again.call, again.lines[0].attempt) == (bundle.call, 2)
