@@ -1,4 +1,4 @@
-"""`python -m bench transport`, `console` and `soak`: see docs/performance.md and docs/console.md."""
+"""`python -m bench transport`, `soak`, `console` and `fuzz`: see docs/performance.md, and beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.world import World, build
 
 @click.group()
 def main() -> None:
-    """Measure the connection to APNs."""
+    """Measure the bridge, and try what it withstands."""
 
 
 @main.command()
