@@ -163,10 +163,12 @@ def fail_over(
     First an alert push to the same device stands in for the call; if that fails too, the owner's
     other devices ring. All of it belongs to the same ring and moves no timer (rule 4).
     """
+    if not _is_current(change.incident, page):
+        return change
     phone = on_call.phone(page.target)
     if page.kind == "ring" and page.push == "voip" and phone is not None and phone.alert:
         change = change.note("fallback", f"{page.target}: {why}; an alert push stands in")
-        return change.page(fallback(page, now)) if _is_current(change.incident, page) else change
+        return change.page(fallback(page, now))
     return drop_out(_ring_others(change, page, why, policy, on_call, now), page, why, policy, on_call, now)
 
 

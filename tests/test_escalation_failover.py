@@ -134,6 +134,15 @@ def test_silence_about_what_is_over_changes_nothing(end: str) -> None:
     assert (story.incident, len(story.pages)) == (before, pages)
 
 
+def test_an_alert_push_after_the_answer_is_neither_made_nor_told_of() -> None:
+    """An answer can come before the outcome of the push: the timeline tells of no push that was never made."""
+    story = story_of(phone(alert=True), phone(BOB))
+    story.acknowledge()
+    told = list(story.events)
+    story.fail_over(story.pages[0])
+    assert (story.events, len(story.pages)) == (told, 1)
+
+
 def test_rule_6_an_accepted_push_reaches_nobody_on_an_enrolled_phone_until_it_says_so() -> None:
     story = story_of(phone(enrolled=True), policy=receiver(step("platform", times=1, then_after=60)))
     story.wait(180)
