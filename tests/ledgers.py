@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import pgserver
 from builders import NOW, at, make_alert, step
 from sqlalchemy import Table, event, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bench import pgserver
 from bridge.bundles import Bundle
 from bridge.incidents import Change, Episode, Incident, Page, Slot, State, make_page, stable_id
 from bridge.lifecycle import Times

@@ -7,12 +7,12 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import pgserver
 import pytest
 from appworld import until
 from handset import Handset, listening
 from replicas import Crew, crew
 
+from bench import pgserver
 from bridge.simulator import Answer
 from bridge.store import listener
 

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pgserver
 import pytest
 import yaml
-from pgserver import PASSWORD, Server
 
+from bench import pgserver
+from bench.pgserver import PASSWORD, Server
 from bridge.rig import PROGRAM, Rig
 
 from .scene import alertmanager_config, configure, scene

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: the machine's programs, on a free port, in a folder that goes with it."""
+"""A PostgreSQL of one's own: the machine's programs, on a free port, in a folder that goes with it."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Server:
 
     @contextmanager
     def ledger(self) -> Iterator[str]:
-        """Lend a database with an empty ledger in it; gives its URL. To clean one takes less than to make one."""
+        """Lend a database with an empty ledger; gives its URL. To clean one takes less than to make one."""
         if self._free:
             name = self._free.pop()
             tables = metadata.tables.values()
