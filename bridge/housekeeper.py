@@ -85,6 +85,7 @@ class Housekeeper:
         """Delete one small batch of what is older than storage.retention."""
         if self._prune_at is not None and now < self._prune_at:
             return
+        self._prune_at = now + _LOOK  # also where the ledger refuses it: not at once again
         before = now - self._desk.settings.storage.retention
         begun = time.monotonic()
 

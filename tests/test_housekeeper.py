@@ -89,6 +89,18 @@ async def test_a_ledger_that_cannot_be_written_does_not_end_it(room: Office) -> 
     assert [line["event"] for line in logs].count("the ledger cannot be kept in order") == 1
 
 
+async def test_a_ledger_that_refuses_to_prune_is_not_asked_again_at_once(room: Office) -> None:
+    locked = OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
+    async with running(Housekeeper(room.desk, room.clock).run()):
+        await room.clock.asleep(1)
+        room.transactions.failing["begin"] = [locked] * 20
+        with capture_logs() as logs:
+            await pass_(room, 600)
+            assert [line["event"] for line in logs] == ["the ledger cannot be kept in order"]
+            await pass_(room, 10)
+    assert len(logs) == 2
+
+
 async def test_it_notes_since_when_what_is_accepted_is_recorded_once(room: Office) -> None:
     for _ in range(2):
         async with running(Housekeeper(room.desk, room.clock).run()):
