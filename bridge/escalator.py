@@ -66,10 +66,15 @@ class Escalator:
         What cannot be decided holds up nothing else. Raises what the store raises, or what the first
         decision raised that failed.
         """
-        await self._each("escalation", queries.due_incidents, self._desk.advance)
-        await self._each("no receipt in time", calls.unheard, self._desk.unheard)
+        failed = [
+            await self._each("escalation", queries.due_incidents, self._desk.advance),
+            await self._each("no receipt in time", calls.unheard, self._desk.unheard),
+        ]
+        for error in filter(None, failed):
+            raise error
 
-    async def _each(self, what: str, due: _Due, decide: _Decide) -> None:
+    async def _each(self, what: str, due: _Due, decide: _Decide) -> BaseException | None:
+        """Decide what is due; gives what the first decision raised that failed."""
         failed: dict[str, BaseException] = {}
         while ids := await self._ids(due, failed):
             # An update for each: the writer commits them together, and without those that raise.
@@ -82,7 +87,7 @@ class Escalator:
                 break  # the ledger itself
         if failed:
             log.error("what cannot be decided", of=what, ids=list(failed))
-            raise next(iter(failed.values()))
+        return next(iter(failed.values()), None)
 
     async def _ids(self, due: _Due, failed: Collection[str]) -> list[str]:
         query = partial(due, now=self._clock.now(), limit=_BATCH + len(failed))

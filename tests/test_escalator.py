@@ -11,13 +11,13 @@ import pytest
 import structlog
 from builders import at, receiver, step
 from desks import Office, make_settings, office, running
-from ledgers import incident, put, resolved, slot
+from ledgers import accept, claim, incident, page, put, resolved, slot
 from sqlalchemy.exc import OperationalError
 
 from bridge.escalator import Escalator
 from bridge.incidents import Incident
 from bridge.policy import Receiver
-from bridge.store.tables import incidents, pages
+from bridge.store.tables import calls, incidents, pages
 
 LOCKED = OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
 
@@ -192,6 +192,23 @@ async def test_an_incident_that_cannot_be_advanced_holds_up_no_other(tmp_path: P
         assert len(await rings(room)) == 150
         (line,) = [line for line in logs if line["event"] == "what cannot be decided"]
         assert set(line["ids"]) == {one.id for one in poisoned(count)}
+
+
+async def test_an_incident_that_cannot_be_advanced_holds_up_no_call_that_got_no_receipt(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(receiver(), Receiver("poison", steps=None))  # type: ignore[arg-type]
+    async with office(tmp_path, settings) as room:
+        rung = incident()
+        await put(room.store, rung, *poisoned(1), pages=[page(rung)])
+        (bundle,) = (await claim(room.store)).bundles
+        await accept(room.store, bundle)
+        awaited = calls.update().values(receipt_due_at=at(5))
+        await room.store.write(lambda tx: tx.connection.execute(awaited))
+        room.clock.move(5)
+        with structlog.testing.capture_logs(), pytest.raises(TypeError):
+            await Escalator(room.desk, room.clock).tick()
+        assert sorted(row["kind"] for row in await room.look.rows(pages)) == ["fallback", "ring"]
 
 
 async def test_what_cannot_be_advanced_is_tried_once_in_each_round(tmp_path: Path) -> None:
