@@ -206,10 +206,6 @@ async def _by_password(header: Authorization, passwords: Passwords, schemes: lis
     return _refused("the user name or the password is wrong", schemes)
 
 
-def _busy(error: str, seconds: int) -> Refused:
-    return Refused(error, _BUSY, status=503, retry_after=seconds, reason="overloaded")
-
-
 def _refused(error: str, schemes: list[str]) -> Refused:
     hint = "in Alertmanager's http_config, set " + " or ".join(_HINTS[scheme] for scheme in schemes)
     by_scheme = {"basic": credentials.BASIC_CHALLENGE, "bearer": credentials.BEARER_CHALLENGE}
