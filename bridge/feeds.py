@@ -56,23 +56,28 @@ class Validators(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """The last good reading: of which source, when, and what it said."""
+    """The last good reading: of which source, when, what it said. `digest` is the text's, in the ledger."""
 
     source: str
     read_at: datetime
     validators: Validators = Validators()
     text: str = ""
+    digest: str = ""
 
 
 @dataclass(slots=True)
 class Kept:
-    """What is known of one schedule's calendar. `problem` says why it could not be read the last time."""
+    """What is known of one schedule's calendar. `problem` says why it could not be read the last time.
+
+    `remembered` is the text that this run has put into the ledger.
+    """
 
     feed: Feed
     since: datetime
     due: datetime
     reading: Reading | None = None
     agenda: Agenda | None = None
+    remembered: str | None = None
     problem: str | None = None
     doubts: tuple[str, ...] = ()
 
@@ -183,8 +188,8 @@ class Feeds:
         if kept.problem is not None or changed:
             log.info("calendar read", schedule=name, doubts=list(kept.doubts))
         kept.reading, kept.problem = reading, None
-        with suppress(Overloaded, SQLAlchemyError):  # the next reading is remembered instead
-            await self._remember(name, reading, changed=changed)
+        with suppress(Overloaded, SQLAlchemyError):  # after the next reading it is tried again
+            await self._remember(name, kept, reading)
 
     async def _understand(self, name: str, kept: Kept, text: str, settings: Settings) -> Agenda:
         """Read a text, and expand the coming weeks of it here, where that holds nobody up."""
@@ -201,11 +206,12 @@ class Feeds:
 
     # --- over a restart ---
 
-    async def _remember(self, name: str, reading: Reading, *, changed: bool) -> None:
+    async def _remember(self, name: str, kept: Kept, reading: Reading) -> None:
         """Keep the text where it is another one; and the rest, which is small, each time."""
-        if changed:
+        if kept.remembered != reading.text:
             await remember(self._desk.store, f"calendar {name}", reading.text)
-        rest = msgspec.structs.replace(reading, text="")
+            kept.remembered = reading.text
+        rest = msgspec.structs.replace(reading, text="", digest=_digest(reading.text))
         await remember(self._desk.store, f"calendar {name} read", msgspec.json.encode(rest).decode())
 
     async def _recall(self, name: str, feed: Feed) -> Reading | None:
@@ -215,13 +221,20 @@ class Feeds:
             rest = await recall(self._desk.store, f"calendar {name} read")
             reading = None if rest is None else msgspec.json.decode(rest, type=Reading)
             if text is not None and reading is not None and reading.source == _source(feed):
-                return msgspec.structs.replace(reading, text=text)
+                # The two are written one after the other. "Unchanged" must never be said of another text.
+                same = reading.digest == _digest(text)
+                validators = reading.validators if same else Validators()
+                return msgspec.structs.replace(reading, text=text, validators=validators)
         return None
 
 
 def _source(feed: Feed) -> str:
     """Name a source without telling it: the URL may be a secret."""
     text = f"url {feed.url.reveal()}" if feed.url else f"file {feed.file}"
+    return _digest(text)
+
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from appworld import World
+from appworld import World, without
 from icalendars import event, ical, shift
 from structlog.testing import capture_logs
 
 from bridge import feeds
+from bridge.store import remember
 
 QUARTER = 15 * 60
 SECRET = "hunter2"
@@ -186,6 +187,35 @@ async def test_a_restart_without_network_still_knows_who_is_on_call(by_url: Worl
     await by_url.pass_(QUARTER)
     assert server.requests[-1][0] == 304, "what the server said of it is known too"
     assert await stale(by_url) == 0
+
+
+async def test_a_calendar_that_could_not_be_kept_is_kept_after_the_next_reading(
+    by_url: World, server: Server
+) -> None:
+    await started(by_url)
+    server.says(BOB.replace("bob", "alice"))
+    with without(by_url, "meta"):
+        await by_url.pass_(QUARTER)
+    await by_url.pass_(QUARTER)
+    assert [status for status, _ in server.requests] == [200, 200, 304]
+    await by_url.stop()
+    server.status = 503
+    await started(by_url)
+    assert on_call(by_url) == ("alice",)
+
+
+async def test_a_text_beside_what_was_said_of_another_one_is_asked_for_again(
+    by_url: World, server: Server
+) -> None:
+    """A crash may come between the two."""
+    await started(by_url)
+    server.says(BOB)
+    await by_url.pass_(QUARTER)
+    await remember(by_url.bridge.store, "calendar primary", BOB.replace("bob", "alice"))
+    await by_url.restart()
+    await by_url.settled()
+    assert server.requests[-1][0] == 200
+    assert on_call(by_url) == ("bob",)
 
 
 async def test_what_has_not_changed_is_not_sent_again(by_url: World, server: Server) -> None:
