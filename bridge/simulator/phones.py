@@ -50,7 +50,7 @@ class Phone:
         self._agenda = agenda
         self._events = events
         self._network = courier.network
-        self._outgoing = Outgoing(courier, self._app_runs, self._receipt_settled)
+        self._outgoing = Outgoing(courier, self._app_runs, self._awake, self._receipt_settled)
         self._newest: dict[str, Call] = {}  # by CallKit UUID
         self._over: set[str] = set()  # records of calls that are over, as the stream said
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from itertools import chain, repeat
 from typing import Any, Final, Literal, TypeAlias
 
@@ -20,6 +22,8 @@ from bridge.simulator.network import Network
 ReceiptKind: TypeAlias = Literal["received", "answered", "declined", "failed"]
 RETRY_AFTER: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)  # seconds; the last one again and again
 PATIENCE: Final = timedelta(minutes=5)  # after the call's end: by then others have been rung
+TOO_MANY: Final = HTTPStatus.TOO_MANY_REQUESTS
+_SECONDS: Final = re.compile("[0-9]{1,4}")
 _log = structlog.get_logger()
 
 
@@ -48,8 +52,8 @@ class Receipt:
 
     @property
     def final(self) -> bool:
-        """Tell whether the bridge's answer stands: all but a 5xx do."""
-        return self.status is not None and self.status < 500
+        """Tell whether the bridge's answer stands: all but a 5xx and 429 do."""
+        return self.status is not None and self.status < 500 and self.status != TOO_MANY
 
     @property
     def body(self) -> dict[str, Any]:
@@ -70,16 +74,20 @@ class Courier:
         self._agenda = agenda
         self._retry_after = retry_after
 
-    async def deliver(self, receipt: Receipt, app_runs: Callable[[], bool]) -> None:
-        """Post one receipt, with retries while the app runs; the result stands in the receipt."""
+    async def deliver(
+        self, receipt: Receipt, app_runs: Callable[[], bool], online: Callable[[], bool]
+    ) -> None:
+        """Post one receipt, with retries while the app runs; the result stands in the receipt.
+
+        While the phone is not online there is nothing but to wait.
+        """
         for pause in self._pauses():
             if not app_runs():
                 break
-            receipt.attempts += 1
-            receipt.status = await self._post(receipt)
+            asked = await self._post(receipt) if online() else 0.0
             if receipt.final or pause is None or self._agenda.now() - receipt.expires_at >= PATIENCE:
                 break
-            await self._agenda.sleep(pause)
+            await self._agenda.sleep(max(pause, asked))
         _log.info(
             "receipt posted" if receipt.accepted else "receipt refused or lost",
             receipt=receipt.kind,
@@ -93,31 +101,40 @@ class Courier:
             return chain(RETRY_AFTER, repeat(RETRY_AFTER[-1]))
         return (*self._retry_after, None)
 
-    async def _post(self, receipt: Receipt) -> int | None:
+    async def _post(self, receipt: Receipt) -> float:
+        """Post it once; gives for how many seconds the bridge asks to be left alone."""
+        receipt.attempts, receipt.status = receipt.attempts + 1, None
         headers = {"Authorization": f"Bearer {receipt.token}"}
         try:
             async with self.network.open().post(
                 receipt.url, json=receipt.body, headers=headers, allow_redirects=False
             ) as answer:
                 await answer.read()
-                return answer.status
+                receipt.status = answer.status
+                wait = answer.headers.get("Retry-After", "")
+                return float(wait) if receipt.status == TOO_MANY and _SECONDS.fullmatch(wait) else 0.0
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             _log.warning("receipt could not be posted", call=receipt.call_uuid, error=repr(error))
-            return None
+            return 0.0
 
 
 class Outgoing:
     """The receipts of one phone, posted to each URL one after the other, in the order in which they arose.
 
-    A bridge that is down holds up no other. An app that does not run any more (`app_runs`) posts nothing.
-    `settled` is told of each receipt after its last attempt.
+    A bridge that is down holds up no other. An app that does not run any more (`app_runs`) posts nothing, one
+    whose phone is not `online` posts it later. `settled` is told of each receipt after its last attempt.
     """
 
     def __init__(
-        self, courier: Courier, app_runs: Callable[[], bool], settled: Callable[[Receipt], None]
+        self,
+        courier: Courier,
+        app_runs: Callable[[], bool],
+        online: Callable[[], bool],
+        settled: Callable[[Receipt], None],
     ) -> None:
         self._courier = courier
         self._app_runs = app_runs
+        self._online = online
         self._settled = settled
         self._queues: dict[str, deque[Receipt]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -148,7 +165,7 @@ class Outgoing:
         try:
             while queue:
                 receipt = queue.popleft()
-                await self._courier.deliver(receipt, self._app_runs)
+                await self._courier.deliver(receipt, self._app_runs, self._online)
                 self._settled(receipt)
         finally:
             del self._queues[url]

@@ -94,6 +94,8 @@ class Receiver:
         self.posts: list[tuple[str | None, dict[str, Any]]] = []
         self.records: list[str] = []
         self.statuses: list[int] = []
+        self.waits: list[str] = []
+        """What `Retry-After` the answers have, one after the other."""
         self.socket = socket.socket()
         self.socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}/api/v1/calls/rec-1/receipts"
@@ -101,7 +103,8 @@ class Receiver:
     async def take(self, request: web.Request) -> web.Response:
         self.records.append(request.match_info["id"])
         self.posts.append((request.headers.get("Authorization"), await request.json()))
-        return web.json_response({}, status=self.statuses.pop(0) if self.statuses else 200)
+        headers = {"Retry-After": self.waits.pop(0)} if self.waits else {}
+        return web.json_response({}, status=self.statuses.pop(0) if self.statuses else 200, headers=headers)
 
     def call(self) -> dict[str, str]:
         return {"receipt_url": self.url, "receipt_token": "s3cret"}

@@ -19,7 +19,8 @@ from .conftest import Bridge, Receiver, Time, listening
 class Outage:
     """Alice answers a call while the bridge is away; it comes back after `lasts`, if ever.
 
-    Time passes where a receipt waits, from when `begin` is called; `kill` is what becomes of the app then.
+    Time passes where a receipt waits, from when `begin` is called; `kill` is what becomes of the app then, and
+    `back_after` when all is as it was. `heard_before` is what the bridge had heard by then.
     """
 
     def __init__(self, sim: Simulator, time: Time, receiver: Receiver, stack: AsyncExitStack) -> None:
@@ -28,6 +29,8 @@ class Outage:
         self.pauses: list[float] = []
         self.lasts: float | None = None
         self.kill: Any = None
+        self.back_after: float | None = None
+        self.heard_before: list[str] | None = None
         self._sim = sim
         self._time = time
         self._stack = stack
@@ -49,6 +52,9 @@ class Outage:
         await self._goes_on.wait()
         self.pauses.append(seconds)
         self._time.now += timedelta(seconds=seconds)
+        if self.back_after is not None and sum(self.pauses) >= self.back_after:
+            self.back_after, self.heard_before = None, self.receiver.kinds
+            self.phone.profile.behaviour = "normal"
         if self.lasts is not None and sum(self.pauses) >= self.lasts:
             self.lasts = None
             await self._stack.enter_async_context(listening(self.receiver))
@@ -84,6 +90,30 @@ async def test_an_app_that_was_killed_posts_no_receipt_that_still_waits(
     receipts = await outage.phone.receipts.until(2, 30)
     assert [(one.kind, one.status) for one in receipts] == [("received", None), ("answered", None)]
     assert (outage.receiver.kinds, len(outage.pauses)) == ([], 1)
+
+
+async def test_a_phone_that_is_told_to_wait_waits_so_long_and_posts_again(
+    outage: Outage,
+) -> None:
+    """Retry-After is in seconds; where it is none, the pauses are as ever."""
+    outage.receiver.statuses, outage.receiver.waits = [429, 429, 200], ["37", "soon"]
+    await outage.ring()
+    outage.lasts = 0
+    outage.begin()
+    receipts = await outage.phone.receipts.until(2, 30)
+    assert [(one.kind, one.status) for one in receipts] == [("received", 200), ("answered", 200)]
+    assert outage.receiver.kinds == ["received", "received", "received", "answered"]
+    assert outage.pauses == [0.5, 37, 2]
+
+
+async def test_in_flight_mode_a_receipt_waits_until_the_phone_is_back(outage: Outage) -> None:
+    await outage.ring()
+    outage.lasts, outage.kill, outage.back_after = 0, "cut-off", 20
+    outage.begin()
+    receipts = await outage.phone.receipts.until(2, 30)
+    assert [(one.kind, one.status) for one in receipts] == [("received", 200), ("answered", 200)]
+    assert outage.receiver.kinds == ["received", "answered"]
+    assert outage.heard_before == []
 
 
 async def test_receipts_are_given_up_five_minutes_after_the_end_of_the_call(
