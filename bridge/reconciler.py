@@ -78,8 +78,8 @@ class Reconciler:
             now = self._clock.now()
             for name in self._alertmanagers():
                 self.kept.setdefault(name, Kept(now))
-            due = [name for name, kept in self.kept.items() if kept.due <= now]
-            await asyncio.gather(*map(self._look, due))
+            due = [(name, kept) for name, kept in self.kept.items() if kept.due <= now]
+            await asyncio.gather(*(self._look(name, kept) for name, kept in due))
             if self.kept:
                 await self._clock.wait(self._wake, min(kept.due for kept in self.kept.values()))
             else:
@@ -97,13 +97,13 @@ class Reconciler:
             since = kept.silent_since
             gauge.labels(name).set(0 if since is None else max((now - since).total_seconds(), 0))
 
-    async def _look(self, name: str) -> None:
+    async def _look(self, name: str, kept: Kept) -> None:
         """Ask one Alertmanager, and do what follows. Raises nothing."""
-        kept, one = self.kept[name], self._alertmanagers().get(name)
+        one = self._alertmanagers().get(name)
         now, settings = self._clock.now(), self._desk.settings
         wanted = settings.alertmanagers.get(name)
         kept.due = now + (_SOON if wanted is None else wanted.reconcile_every)
-        if one is None or wanted is None:  # a reload is about to take it away
+        if one is None or wanted is None:  # a reload takes it away, or has just done so
             return
         try:
             await self._recognise(name, kept, wanted.urls)
