@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -192,7 +191,8 @@ class Bridge:
         pages = console.make(self.desk, self.feeds, parts, key, self._phone_url, prefix)
         senders = await Senders.load(self.store)
         front = Front(self.desk, self.web_config, self.metrics, senders, prefix, pages.door.voucher)
-        operations = Operations(self.metrics, self.vitals.unready, self.reload, self.vitals.observe)
+        vitals = self.vitals
+        operations = Operations(self.metrics, vitals.unready, vitals.standing, self.reload, vitals.observe)
         devices = Devices(self.desk, self._phone_url)
         on_call, ledger = OnCallApi(self.desk, self.feeds), LedgerApi(self.desk)
         webhook = Webhook(self.desk, self.upstream.reconciler.news)
@@ -315,32 +315,3 @@ class Bridge:
             await keeper.share(self.store, self.settings.apns, self.transport)  # minted since the last look
         await self.transport.close(DRAIN)
         await asyncio.gather(*self._tasks)
-
-
-async def serve_until_signalled(options: Options) -> bool:
-    """Run a bridge until SIGTERM or SIGINT (False), or until one of its loops dies (True); SIGHUP reloads.
-
-    Raises StoreError, ConfigError or OSError where it cannot start.
-    """
-    stop, reload = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    # Before anything else: by default a SIGHUP during the start would end us, and PID 1 hears no SIGTERM.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload.set)
-    async with Bridge(options) as bridge:
-        reloads = asyncio.create_task(_reload_on(reload, bridge))
-        waits = [asyncio.create_task(event.wait()) for event in (stop, bridge.failed)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        log.info("stopping", reason="a signal" if stop.is_set() else "a loop died")
-        for task in (*waits, reloads):
-            task.cancel()
-    return not stop.is_set()
-
-
-async def _reload_on(event: asyncio.Event, bridge: Bridge) -> None:
-    while True:
-        await event.wait()
-        event.clear()
-        with suppress(Exception):  # it is in the log and in the metric, and the old one works on
-            await bridge.reload()

@@ -186,13 +186,15 @@ def _ping_url(_: click.Context, __: click.Parameter, value: str | None) -> str |
 )
 def serve(log_level: str, log_format: Any, **flags: Any) -> None:
     """Run the bridge until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
-    from bridge.app import Options, serve_until_signalled
+    from bridge.app import Options
     from bridge.config import ConfigError
+    from bridge.daemon import serve_until_signalled, trace_crashes
     from bridge.store import StoreError
     from bridge.telemetry import configure_logs
     from bridge.web import listen
 
     configure_logs(log_level, log_format)
+    trace_crashes()
     try:
         for address in (*flags["web_listen"], flags["phone_listen"], flags["console_listen"] or ":0"):
             listen(address)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridge.clock import Clock
 from bridge.desk import Desk, brief
 from bridge.incidents import Change
+from bridge.pulse import Pulse
 from bridge.store import calls, queries
 
 log = structlog.get_logger()
@@ -33,12 +34,13 @@ _Decide: TypeAlias = Callable[[Sequence[str]], Awaitable[tuple[Change, ...]]]
 
 
 class Escalator:
-    """Advances the incidents that are due. `healthy` is False while the last round failed."""
+    """Advances the incidents that are due. `healthy`, `pulse`: as the sender's."""
 
     def __init__(self, desk: Desk, clock: Clock) -> None:
         self._desk = desk
         self._clock = clock
         self._wake = asyncio.Event()
+        self.pulse = Pulse("escalator")
         self.healthy = True
 
     def wake(self) -> None:
@@ -56,6 +58,7 @@ class Escalator:
                 self.healthy = False
                 due = None
                 log.exception("the incidents cannot be advanced")
+            self.pulse.beat()
             latest = self._clock.now() + _POLL
             await self._clock.wait(self._wake, latest if due is None else min(due, latest))
             self._wake.clear()
@@ -90,6 +93,7 @@ class Escalator:
         return next(iter(failed.values()), None)
 
     async def _ids(self, due: _Due, failed: Collection[str]) -> list[str]:
+        self.pulse.beat()
         query = partial(due, now=self._clock.now(), limit=_BATCH + len(failed))
         return [name for name in await self._desk.store.read(query, paging=True) if name not in failed]
 

@@ -20,6 +20,7 @@ from bridge.desk import Desk
 from bridge.incidents import QUIET, Incident
 from bridge.outgoing import Outgoing
 from bridge.payloads import Renderer, Shown, outgoing_webhook
+from bridge.pulse import Pulse
 from bridge.pushes import (
     Accepted,
     Misconfigured,
@@ -77,7 +78,7 @@ class Phones:
 
 
 class Sender:
-    """Claims, sends, settles. `healthy` is False while the last round failed."""
+    """Claims, sends, settles. `healthy` is False while the last round failed; `pulse` beats in each."""
 
     def __init__(
         self,
@@ -98,6 +99,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._posts: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self.pulse = Pulse("sender")
         self.healthy = True
         self.misconfigured: str | None = None
         self._renderer = Renderer()
@@ -125,6 +127,7 @@ class Sender:
                 self.healthy = False
                 due = None
                 log.exception("the outbox cannot be worked on")
+            self.pulse.beat()
             now = self._clock.now()
             until = now + _POLL if due is None or due <= now else min(due, now + _POLL)
             await self._clock.wait(self._wake, until)
@@ -133,6 +136,7 @@ class Sender:
     async def tick(self) -> None:
         """Claim what is due, and start the sends. Raises what the store raises."""
         while ways := self._free_ways():
+            self.pulse.beat()
             due = await self._store.read(outbox.next_due, paging=True)
             if due is None or due > self._clock.now():
                 return

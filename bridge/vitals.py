@@ -10,6 +10,7 @@ from bridge.clock import Clock
 from bridge.driller import Driller
 from bridge.escalator import Escalator
 from bridge.feeds import Feeds
+from bridge.pulse import standing
 from bridge.sender import Sender
 from bridge.store import Store
 from bridge.telemetry import Metrics
@@ -46,9 +47,13 @@ class Vitals:
         self._clock = clock
         self._metrics = metrics
 
+    def standing(self) -> list[str]:
+        """Give the reasons to start the bridge anew: what a watchdog and a liveness probe ask."""
+        return standing((self._sender.pulse, self._escalator.pulse))
+
     async def unready(self) -> list[str]:
         """Give the reasons why the bridge cannot do its work; none: it is ready."""
-        reasons = []
+        reasons = self.standing()
         if not await self._store.commits():
             reasons.append("the store does not commit")
         if not self._sender.healthy:

@@ -55,7 +55,19 @@ PURE = frozenset(
     }
 )
 EDGES = frozenset(
-    {"alertmanager", "apns", "clock", "config", "look", "outgoing", "store", "telemetry", "web"}
+    {
+        "alertmanager",
+        "apns",
+        "clock",
+        "config",
+        "look",
+        "outgoing",
+        "pulse",
+        "store",
+        "systemd",
+        "telemetry",
+        "web",
+    }
 )
 LOOPS = frozenset(
     {
@@ -95,7 +107,8 @@ TOP = frozenset(
         "trials",
     }
 )
-FLOORS = (PURE, EDGES, LOOPS, frozenset({"app", "front", "keeper", "upstream", "vitals", "wiring"}), TOP)
+COMPOSITION = frozenset({"app", "daemon", "front", "keeper", "upstream", "vitals", "wiring"})
+FLOORS = (PURE, EDGES, LOOPS, COMPOSITION, TOP)
 """From the ground up: a module imports from its own floor and from those below it."""
 
 NEIGHBOURS = {("web", "config")}

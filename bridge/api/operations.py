@@ -15,19 +15,21 @@ from bridge.telemetry import Metrics
 class Operations:
     """What an operator, a probe and Prometheus ask.
 
-    `unready` gives the reasons why the bridge cannot do its work now; `reload` swaps the
-    configuration and raises ConfigError; `observe` brings the gauges up to date.
+    `unready` gives the reasons why the bridge cannot do its work now, `standing` those to start it anew;
+    `reload` swaps the configuration and raises ConfigError; `observe` brings the gauges up to date.
     """
 
     def __init__(
         self,
         metrics: Metrics,
         unready: Callable[[], Awaitable[list[str]]],
+        standing: Callable[[], list[str]],
         reload: Callable[[], Awaitable[None]],
         observe: Callable[[], Awaitable[None]],
     ) -> None:
         self._metrics = metrics
         self._unready = unready
+        self._standing = standing
         self._reload = reload
         self._observe = observe
 
@@ -41,7 +43,9 @@ class Operations:
         ]
 
     async def healthy(self, _: web.Request) -> web.Response:
-        """Say that the process answers."""
+        """Say that the process answers and its loops go round: 503 where only a restart can help."""
+        if reasons := self._standing():
+            return problem(503, "; ".join(reasons))
         return web.Response(text="OK")
 
     async def ready(self, _: web.Request) -> web.Response:

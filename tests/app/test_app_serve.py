@@ -19,9 +19,10 @@ import yaml
 from appworld import World, until
 from click.testing import CliRunner
 
-from bridge.app import Options, serve_until_signalled
+from bridge.app import Options
 from bridge.children import Child, child
 from bridge.cli import main
+from bridge.daemon import serve_until_signalled
 from bridge.escalator import Escalator
 from bridge.simulator.agenda import wall_clock
 from bridge.store import engine
