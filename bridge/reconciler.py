@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,9 +18,9 @@ from bridge.alertmanager import Alertmanagers
 from bridge.alerts import Alert, Notification
 from bridge.clock import Clock
 from bridge.desk import Desk, brief
-from bridge.incidents import Change, Episode, Incident
+from bridge.incidents import Change, Incident
 from bridge.lifecycle import Times
-from bridge.oncall import Roster
+from bridge.oncall import OnCall
 from bridge.presence import Absence, Answer, Judgement, Key
 from bridge.store import Scope, Tx, queries, recall, remember, unheard
 from bridge.store.tx import load_incidents
@@ -27,6 +28,9 @@ from bridge.store.unheard import Unheard
 from bridge.telemetry import Metrics
 
 log = structlog.get_logger()
+
+_TOGETHER: Final = 50
+"""Incidents in one write: after a storm there are thousands, which would fill the writer's lane."""
 
 _SOON: Final = timedelta(seconds=5)
 """From news to the question whether Alertmanager has it: not at once, for a storm is many webhooks."""
@@ -99,30 +103,32 @@ class Reconciler:
 
     async def _look(self, name: str, kept: Kept) -> None:
         """Ask one Alertmanager, and do what follows. Raises nothing."""
+        with _told(name):
+            await self._compare(name, kept)
+
+    async def _compare(self, name: str, kept: Kept) -> None:
         one = self._alertmanagers().get(name)
         now, settings = self._clock.now(), self._desk.settings
         wanted = settings.alertmanagers.get(name)
         kept.due = now + (_SOON if wanted is None else wanted.reconcile_every)
         if one is None or wanted is None:  # a reload takes it away, or has just done so
             return
-        try:
-            await self._recognise(name, kept, wanted.urls)
-            open_ones, ended = await self._known(name, now)
-            named = {alert.fingerprint for alert in ended}
-            answer, problem = await one.answer(alerts=bool(open_ones or ended), named=named)
-            self._note(name, kept, problem, now)
-            if answer is None:
-                return
-            if not kept.proven:
-                answer = await self._prove(name, kept, answer, open_ones)
-            found = presence.judge(
-                open_ones, answer, kept.absent, wanted.reconcile_grace, settings.alert_ttl, now
-            )
-            kept.absent = found.absent
+        await self._recognise(name, kept, wanted.urls)
+        open_ones, ended = await self._known(name, now)
+        named = {alert.fingerprint for alert in ended}
+        answer, problem = await one.answer(alerts=bool(open_ones or ended), named=named)
+        self._note(name, kept, problem, now)
+        if answer is None:
+            return
+        if not kept.proven:
+            answer = await self._prove(name, kept, answer, open_ones)
+        found = presence.judge(
+            open_ones, answer, kept.absent, wanted.reconcile_grace, settings.alert_ttl, now
+        )
+        kept.absent = found.absent
+        with _told(name):
             await self._apply(name, found)
-            await self._take_in(name, ended, answer.active)
-        except Exception:
-            log.exception("incidents cannot be compared with Alertmanager", alertmanager=name)
+        await self._take_in(name, ended, answer.active)
 
     async def _recognise(self, name: str, kept: Kept, urls: tuple[str, ...]) -> None:
         """Recall whether this is the one that has our alerts; at other URLs that is to be shown anew."""
@@ -183,50 +189,58 @@ class Reconciler:
             )
 
     async def _apply(self, name: str, found: Judgement) -> None:
-        changes = await asyncio.gather(
-            *(
-                self._decide(
-                    incident_id, found.confirmed.get(incident_id, ()), found.gone.get(incident_id, ())
-                )
-                for incident_id in {**found.confirmed, **found.gone}
-            )
-        )
-        ended = [change for change in changes if change is not None and change.events]
-        if ended:
-            log.info("alerts that Alertmanager has no more", alertmanager=name, **brief(ended))
-        self._metrics.alerts_gone.labels(name).inc(sum(map(len, found.gone.values())))
+        """Write what was found, some incidents at a time. Raises as Store.write where all of those fail."""
+        ids = tuple({**found.confirmed, **found.gone})
+        for start in range(0, len(ids), _TOGETHER):
+            changes = await self._each(ids[start : start + _TOGETHER], found)
+            if ended := [change for change in changes if change.events]:
+                log.info("alerts that Alertmanager has no more", alertmanager=name, **brief(ended))
+            lost = (event for change in ended for event in change.events if event.kind == "alert resolved")
+            self._metrics.alerts_gone.labels(name).inc(sum(1 for _ in lost))
 
-    async def _decide(
-        self, incident_id: str, confirmed: Sequence[str], gone: Sequence[Episode]
-    ) -> Change | None:
+    async def _each(self, ids: Sequence[str], found: Judgement) -> list[Change]:
+        """Decide about these together; where that fails about each alone, so that one holds up no other."""
+        with suppress(Exception):
+            return await self._decide(ids, found)
+        results = await asyncio.gather(*(self._decide([one], found) for one in ids), return_exceptions=True)
+        failed = {one: it for one, it in zip(ids, results, strict=True) if isinstance(it, BaseException)}
+        if len(failed) == len(ids):  # the ledger itself
+            raise next(iter(failed.values()))
+        for one, error in failed.items():
+            log.error("an incident cannot be compared with Alertmanager", incident=one, exc_info=error)
+        return [change for done in results if not isinstance(done, BaseException) for change in done]
+
+    async def _decide(self, ids: Sequence[str], found: Judgement) -> list[Change]:
         settings = self._desk.settings
         times = Times(settings.alert_ttl, settings.refire_quiet)
 
-        def decide(incidents: tuple[Incident, ...], roster: Roster, now: datetime) -> Sequence[Change]:
-            on_call = settings.on_call(roster)
-            return [
-                lifecycle.lose(
-                    lifecycle.confirm(Change(incident), confirmed, times, now),
-                    gone,
-                    settings.policy_of(incident.slot),
-                    on_call,
-                    now,
-                )
-                for incident in incidents
-                if incident.open
-            ]
+        def decide(incident: Incident, on_call: OnCall, now: datetime) -> Change:
+            change = lifecycle.confirm(Change(incident), found.confirmed.get(incident.id, ()), times, now)
+            gone = found.gone.get(incident.id, ())
+            return lifecycle.lose(change, gone, settings.policy_of(incident.slot), on_call, now)
 
-        async def job(tx: Tx) -> Change | None:
-            before = await tx.incidents(Scope(ids=(incident_id,)))
-            changes = decide(before, await tx.roster(), tx.now)
+        async def job(tx: Tx) -> list[Change]:
+            incidents = await tx.incidents(Scope(ids=tuple(ids)))
+            on_call = settings.on_call(await tx.roster())
+            changes = [decide(incident, on_call, tx.now) for incident in incidents if incident.open]
             await tx.apply(changes)
             for change in changes:
-                ended = [one.fingerprint for one in gone if not change.incident.alerts[one.fingerprint].open]
+                alerts, gone = change.incident.alerts, found.gone.get(change.incident.id, ())
+                ended = [one.fingerprint for one in gone if not alerts[one.fingerprint].open]
                 await unheard.keep(tx.connection, change.incident, ended, tx.now)
             await unheard.forget_old(tx.connection, tx.now - settings.alert_ttl)
-            return next(iter(changes), None)
+            return changes
 
         return await self._desk.store.write(job)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Log what goes wrong, and go on."""
+    try:
+        yield
+    except Exception:
+        log.exception("incidents cannot be compared with Alertmanager", alertmanager=name)
 
 
 def _digest(urls: tuple[str, ...]) -> str:
