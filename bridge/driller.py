@@ -39,8 +39,9 @@ _LOOKED_AT: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a look did: runs begun, over and missed; and those that go on."""
+    """What a look at `at` did: runs begun, over and missed; and those that go on."""
 
+    at: datetime
     begun: tuple[Run, ...]
     over: tuple[Run, ...]
     going_on: tuple[Run, ...]
@@ -98,10 +99,10 @@ class Driller:
             tell(
                 "drill over", drill=run.drill, due_at=run.due_at, outcome=run.outcome, unconfirmed=unconfirmed
             )
-        now = self._clock.now()
-        coming = (drill.hours.coming(now) for drill in settings.drills.values())
+        # From the look on, not from now: an hour may have come in between, and it has not been seen.
+        coming = (drill.hours.coming(looked.at) for drill in settings.drills.values())
         ends = (run.ends_at for run in looked.going_on)
-        return min([now + _IDLE, *ends, *(at for at in coming if at is not None)])
+        return min([looked.at + _IDLE, *ends, *(at for at in coming if at is not None)])
 
     async def observe(self) -> None:
         """Bring the gauges up to date."""
@@ -130,7 +131,7 @@ async def look(tx: Tx, settings: Settings) -> Looked:
     for run in await ledger.going_on(tx.connection, lock=True):
         ended = await _end(tx, settings, run)
         (going_on if ended is None else over).append(ended or run)
-    return Looked(tuple(begun), tuple(over), tuple(going_on))
+    return Looked(tx.now, tuple(begun), tuple(over), tuple(going_on))
 
 
 async def _begin(tx: Tx, settings: Settings, drill: Drill, due_at: datetime) -> Run:
