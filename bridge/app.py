@@ -36,7 +36,7 @@ from bridge.feeds import Feeds
 from bridge.front import DRAIN, Front, guards, serve
 from bridge.heartbeat import SignOfLife
 from bridge.housekeeper import Housekeeper
-from bridge.outgoing import Outgoing
+from bridge.outgoing import Outgoing, client
 from bridge.sender import Phones, Sender
 from bridge.senders import Senders
 from bridge.store import Overloaded, Tx, devices, secret
@@ -112,6 +112,7 @@ class Bridge:
         await self._sync_devices(self.settings)
         key = await secret(self.store)
         session = await stack.enter_async_context(aiohttp.ClientSession())
+        outgoing = Outgoing(await stack.enter_async_context(client()))
         self.transport = transport(self.settings)
         await keeper.share(self.store, self.settings.apns, self.transport)
         self.feeds = Feeds(self.desk, session, self.clock, self.metrics, self._reloading)
@@ -120,9 +121,7 @@ class Bridge:
         await self._connect_ahead()
         phone_listener = await self._phone_listener(stack, key)
         phones = Phones(self._phone_url(), lambda call_id: receipt_token(key, call_id))
-        self.sender = Sender(
-            self.desk, lambda: self.transport, phones, Outgoing(session), self.clock, self.metrics
-        )
+        self.sender = Sender(self.desk, lambda: self.transport, phones, outgoing, self.clock, self.metrics)
         self.escalator = Escalator(self.desk, self.clock)
         self.watcher = Watcher(self.store, lambda: self.desk.settings, self.clock, self.metrics)
         self.upstream = Upstream(self.desk, session, self.clock, self.metrics)

@@ -11,6 +11,17 @@ from bridge.pushes import Accepted, Outcome, Retryable
 
 _TIMEOUT: Final = 10.0
 
+_AT_ONE_HOST: Final = 64
+"""Connections to one server at once: one that hangs keeps those, and the others theirs."""
+
+
+def client() -> aiohttp.ClientSession:
+    """Give a client for Outgoing alone: posts that hang must not hold up calendars and the sign of life.
+
+    How many there are at once is the sender's to say.
+    """
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, limit_per_host=_AT_ONE_HOST))
+
 
 class Outgoing:
     """One HTTP client for all targets."""

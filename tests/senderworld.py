@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 from builders import receiver, step
 from desks import Office, make_settings, office
@@ -20,7 +19,7 @@ from bridge.config import Secret, Settings
 from bridge.config.settings import ApnsSettings
 from bridge.desk import Desk
 from bridge.incidents import Incident, Page
-from bridge.outgoing import Outgoing
+from bridge.outgoing import Outgoing, client
 from bridge.policy import Receiver
 from bridge.sender import Phones, Sender
 from bridge.simulator import Phone, Simulator
@@ -49,6 +48,13 @@ class Target:
             await self.hold.wait()
         status = self.answers.pop(0) if self.answers else 200
         return web.Response(status=status, headers={"Location": f"{self.url}/elsewhere"})
+
+    async def has(self, requests: int) -> None:
+        """Wait until so many requests have come."""
+        async with asyncio.timeout(30):
+            while len(self.requests) < requests:
+                self.came.clear()
+                await self.came.wait()
 
     @property
     def keys(self) -> list[str]:
@@ -156,7 +162,7 @@ async def world(
     """Settings' `fields` as for make_settings; `change` alters each device before the ledger learns of it."""
     clock = MovedClock()
     sim = Simulator(phones=["alice", "bob"], clock=clock.now, receipt_retry=(), renewals=1000)
-    async with sim, target() as hook, aiohttp.ClientSession() as session:
+    async with sim, target() as hook, client() as session:
         clock.on_move.append(sim.tick)
         judge = sim.tokens.check
         # Provider tokens are dated by the real clock, which no test moves.

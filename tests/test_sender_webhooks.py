@@ -13,7 +13,7 @@ import pytest
 import structlog
 from builders import at, receiver, step
 from ledgers import incident, page, put
-from senderworld import World, world
+from senderworld import World, target, world
 
 from bridge import outgoing, people, replayer, sender
 from bridge.config import Secret
@@ -187,6 +187,27 @@ async def test_a_server_that_hangs_keeps_no_phone_from_ringing(
     await put(sending.room.store, incident("Late"))
     await sending.send()
     assert len(sending.hook.requests) == 11
+
+
+async def test_a_server_that_hangs_keeps_no_other_server_waiting(sending: World) -> None:
+    """As long as there is room in the outbox: `_IN_FLIGHT`."""
+    sending.hook.hold = asyncio.Event()
+    async with target() as other:
+        settings = sending.desk.settings
+        sending.desk.settings = replace(settings, webhooks={**settings.webhooks, "other": Secret(other.url)})
+        many = [incident(f"Alert{number}") for number in range(120)]
+        await put(sending.room.store, *many)
+        await sending.put(*(page(one, "hook", kind="webhook") for one in many))
+        await sending.sender.tick()
+        await sending.hook.has(outgoing._AT_ONE_HOST)
+        await sending.put(page(many[0], "other", kind="webhook"))
+        await sending.sender.tick()
+        async with asyncio.timeout(5):  # half of the time that a server has
+            await other.came.wait()
+        assert len(sending.hook.requests) == outgoing._AT_ONE_HOST
+        sending.hook.hold.set()
+        await sending.sender.drain()
+    assert len(set(sending.hook.keys)) == 120
 
 
 async def test_an_apns_that_hangs_keeps_no_webhook_from_going_out(

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from appworld import World, without
+from appworld import World, until, without
 from icalendars import event, ical, shift
+from senderworld import target
 from structlog.testing import capture_logs
 
-from bridge import feeds
+from bridge import feeds, outgoing
 from bridge.store import remember
 
 QUARTER = 15 * 60
@@ -329,3 +330,22 @@ async def test_no_schedule_by_a_calendar_no_loop_that_wakes(stage: World) -> Non
     await stage.pass_(3600)
     assert stage.bridge.feeds.kept == {}
     assert "schedule_stale_seconds{" not in (await stage.get("/metrics")).text
+
+
+async def test_webhook_targets_that_hang_hold_up_no_calendar(
+    by_url: World, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what shares the client of the calendars: the sign of life, and Alertmanager's own API."""
+    monkeypatch.setattr(outgoing, "_TIMEOUT", 120.0)
+    monkeypatch.setattr(outgoing, "_AT_ONE_HOST", 120)
+    async with target() as hook:
+        hook.hold = asyncio.Event()
+        by_url.config["receivers"][0]["escalation"] = [{"webhooks": [{"url": hook.url}]}]
+        await started(by_url)
+        names = [f"Alert{number}" for number in range(120)]
+        answer = await by_url.post("/webhook", by_url.message(*map(by_url.alert, names)))
+        assert answer.status == 200
+        await hook.has(len(names))
+        server.says(BOB)
+        assert (await by_url.reload()).status == 200
+        await until(lambda: on_call(by_url) == ("bob",))
