@@ -19,6 +19,7 @@ from bridge import console, keeper
 from bridge.api.answers import errors
 from bridge.api.devices import Devices
 from bridge.api.drills import Drills
+from bridge.api.explain import ExplainApi
 from bridge.api.heartbeats import Heartbeats
 from bridge.api.ledger import LedgerApi
 from bridge.api.management import Management
@@ -195,7 +196,7 @@ class Bridge:
         devices = Devices(self.desk, self._phone_url)
         on_call, ledger = OnCallApi(self.desk, self.feeds), LedgerApi(self.desk)
         webhook = Webhook(self.desk, self.upstream.reconciler.news)
-        more = (Heartbeats(self.desk), Tests(self.desk), Drills(self.desk), ledger)
+        more = (Heartbeats(self.desk), Tests(self.desk), Drills(self.desk), ledger, ExplainApi(self.desk))
         rooms = (webhook, operations, Management(self.desk), devices, on_call, *more)
         context = self.web_config.ssl_context()
         if self.options.console_listen:

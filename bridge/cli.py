@@ -10,8 +10,6 @@ import asyncio
 import importlib
 import re
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -21,8 +19,7 @@ import click
 from bridge import __version__
 
 if TYPE_CHECKING:
-    from bridge.config import Settings
-    from bridge.oncall import Roster
+    pass
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _YEARS: Final = (2000, 2200)
@@ -34,6 +31,7 @@ class _Commands(click.Group):
     """A group some of whose commands live in modules of their own, loaded when they are called."""
 
     elsewhere: Final = {
+        "config": ("bridge.blueprint", "config", "Look into a configuration file."),
         "demo": ("bridge.demo", "command", "Ring a virtual phone for a real alert, on this machine alone."),
         "devices": (
             "bridge.manage",
@@ -44,6 +42,11 @@ class _Commands(click.Group):
             "bridge.manage",
             "drills",
             "See when drills ring at a running bridge, and who did not confirm.",
+        ),
+        "explain": (
+            "bridge.blueprint",
+            "explain",
+            "Say which way an alert goes, who is on call, which phones ring, and why.",
         ),
         "heartbeats": (
             "bridge.manage",
@@ -214,105 +217,6 @@ def check(file: Path) -> None:
     good, text = check_config(file)
     click.echo(text)
     sys.exit(0 if good else 1)
-
-
-@main.group()
-def config() -> None:
-    """Look into a configuration file."""
-
-
-@config.group()
-def routes() -> None:
-    """Look at the routing tree."""
-
-
-_CONFIG: Final = click.option("--config.file", "config_file", type=_FILE, required=True)
-
-
-@routes.command()
-@_CONFIG
-def show(config_file: Path) -> None:
-    """Draw the routing tree."""
-    from bridge.routetree import render_tree
-
-    click.echo(render_tree(_load(config_file).route), nl=False)
-
-
-@routes.command("test")
-@_CONFIG
-@click.option("--verify.receivers", "verify", help="The receivers that must come out, by comma; else exit 1.")
-@click.option("--at", help="The instant, RFC 3339; now if absent.")
-@_OUTPUT
-@click.argument("labels", nargs=-1, metavar="NAME=VALUE...")
-def routes_test(
-    config_file: Path, verify: str | None, at: str | None, output: str, labels: Sequence[str]
-) -> None:
-    """Say which way an alert with these labels goes, who would be rung, and why."""
-    from bridge import oncall, routing
-
-    settings = _load(config_file)
-    now = _instant(at)
-    explanation = routing.explain(settings.route, _labels(labels), now, settings.time_intervals)
-    on_call = settings.on_call(_roster(settings))
-
-    def describe(receiver: str) -> list[str]:
-        return list(oncall.describe(settings.receiver(receiver), on_call, now))
-
-    if output == "json":
-        click.echo(_json(explanation.to_dict(describe)))
-    else:
-        click.echo("\n".join(explanation.lines(describe)))
-    found = [match.receiver for match in explanation.matches]
-    if verify is not None and found != [name.strip() for name in verify.split(",")]:
-        click.echo(f"WARNING: expected receivers {verify}, but got {','.join(found)}", err=True)
-        sys.exit(1)
-
-
-def _load(file: Path) -> Settings:
-    from bridge.config import ConfigError, load
-
-    try:
-        return load(file)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _instant(text: str | None) -> datetime:
-    from bridge.alerts import timestamp
-
-    if text is None:
-        return datetime.now(UTC)
-    found = timestamp(text)
-    if found is None or not _YEARS[0] <= found.year <= _YEARS[1]:
-        raise click.BadParameter(f"{text!r} is not RFC 3339, such as 2026-01-31T03:00:00Z", param_hint="--at")
-    return found
-
-
-def _labels(pairs: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="labels")
-        found[name] = value.removeprefix('"').removesuffix('"')
-    return found
-
-
-def _roster(settings: Settings) -> Roster:
-    """The phones as the file knows them: what became of their tokens, only the running bridge can tell."""
-    from bridge.oncall import Phone, Roster
-
-    phones = (
-        Phone(d.name, d.owner, d.voip_token is not None, d.alert_token is not None)
-        for d in settings.devices.values()
-    )
-    return Roster(tuple(phones))
-
-
-def _json(value: Any) -> str:
-    import orjson
-
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
 
 
 @main.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import Any
 
 from bridge.policy import Receiver
@@ -148,26 +148,6 @@ def receivers_of(
     )
 
 
-def describe(receiver: Receiver, on_call: OnCall, now: datetime) -> Iterator[str]:
-    """Tell people what a receiver would do at `now`: each step, whose phones ring, which cannot, why."""
-    for number, step in enumerate(receiver.steps, 1):
-        ring = step.ring
-        pace = f"every {_seconds(ring.every)}, {ring.times} times" if step.device_groups else "once"
-        yield f"step {number} ({step.push}, {pace}; then on after {_seconds(step.then_after)})"
-        yield from (
-            f"  schedule {duty(schedule, now)}" for schedule, _ in on_call.duties(step.device_groups, now)
-        )
-        own, phones = (on_call(step.device_groups, now, groups) for groups in ((), receiver.otherwise))
-        yield from (f"  {_tell(phone, step.push)}" for phone in own)
-        if gap := on_call.gap(step.device_groups, now):
-            yield f"  {gap}"
-        if len(phones) > len(own):
-            yield f"  otherwise {', '.join(receiver.otherwise)}"
-            yield from (f"    {_tell(phone, step.push)}" for phone in phones[len(own) :])
-        for name in step.webhooks:
-            yield f"  outgoing webhook {name}"
-
-
 def duty(schedule: Schedule, now: datetime) -> str:
     """Tell people who carries the phone by a schedule at `now`, why, and until when."""
     found, coming = schedule.duty(now), schedule.coming(now)
@@ -202,22 +182,3 @@ def told(override: Override, zone: tzinfo | None) -> dict[str, Any]:
         "to": override.end.astimezone(zone),
         "by": override.by or "the configuration",
     }
-
-
-def _tell(phone: Phone, push: PushKind) -> str:
-    return f"{phone.name} of {phone.owner}: {_would(phone, push)}"
-
-
-def _would(phone: Phone, push: PushKind) -> str:
-    if push == "voip" and phone.voip:
-        return "rings"
-    if phone.usable(push):
-        return "gets an alert push" + (" in place of a call" if push == "voip" else "")
-    return f"cannot ring: {phone.trouble or f'it has no token for {push} pushes'}"
-
-
-def _seconds(span: timedelta) -> str:
-    minutes, seconds = divmod(int(span.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "h"), (minutes, "m"), (seconds, "s"))
-    return "".join(f"{value}{unit}" for value, unit in parts if value) or "0s"

@@ -12,14 +12,12 @@ import aiohttp
 import click
 import orjson
 
-from bridge import listings
-from bridge.calendars import Agenda
-from bridge.config import ConfigError, Feed, Settings, load
+from bridge import listings, onfile
+from bridge.config import ConfigError, Settings, load
 from bridge.config.values import any_moment
-from bridge.feeds import FeedError, Validators, get, parse
 from bridge.manage import Bridge, ask, asking, say
 from bridge.oncall import outlook
-from bridge.schedules import AHEAD, Schedule, instant
+from bridge.schedules import AHEAD, instant
 
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 _YEARS: Final = (2000, 2200)
@@ -107,7 +105,9 @@ async def _look(settings: Settings, now: datetime) -> list[dict[str, Any]]:
         found = []
         for name, schedule in settings.schedules.items():
             feed = settings.feeds.get(name)
-            agenda, problem = await _read(session, feed, schedule, settings) if feed else (None, None)
+            agenda, problem = (
+                await onfile.calendar(session, feed, schedule, settings) if feed else (None, None)
+            )
             at = instant(now, schedule.zone)
             doubts = agenda.doubts(at, at + AHEAD) if agenda else ()
             calendar = (
@@ -115,14 +115,3 @@ async def _look(settings: Settings, now: datetime) -> list[dict[str, Any]]:
             )
             found.append(outlook(replace(schedule, calendar=agenda), at) | {"calendar": calendar})
         return found
-
-
-async def _read(
-    session: aiohttp.ClientSession, feed: Feed, schedule: Schedule, settings: Settings
-) -> tuple[Agenda | None, str | None]:
-    """Read a calendar, also at a URL; or say why it cannot be read."""
-    try:
-        got = await get(session, feed, Validators())
-        return (parse(got[1], schedule.zone, settings.spellings) if got else None), None
-    except FeedError as error:
-        return None, str(error)

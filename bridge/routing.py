@@ -1,18 +1,18 @@
 """Which receivers an alert goes to, by which way through the routing tree, and whether they are muted. Pure.
 
-Semantics are those of Alertmanager's dispatch/route.go. Production, `config routes test` and the
-console all ask `explain`, so that what is explained is what happens.
+Semantics are those of Alertmanager's dispatch/route.go. Production, the commands and the console all
+ask `explain`, so that what is explained is what happens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from bridge.matchers import Matcher, quoted
-from bridge.routetree import ALL_LABELS, Route, RouteSpec, draw, render_tree, resolve
+from bridge.routetree import ALL_LABELS, Route, RouteSpec, render_tree, resolve
 from bridge.timeintervals import TimeInterval, muted_until
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 Intervals: TypeAlias = Mapping[str, tuple[TimeInterval, ...]]
-Describe: TypeAlias = Callable[[str], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +96,15 @@ class Explanation:
     visits: tuple[Visit, ...]
     matches: tuple[RouteMatch, ...]
 
-    def lines(self, describe: Describe | None = None) -> tuple[str, ...]:
-        """Tell it to people. `describe` may add lines about a receiver, for instance whose phones ring."""
-        lines = draw(_visit_nodes(self.visits))
-        firsts: dict[str, int] = {}
-        for number, match in enumerate(self.matches, 1):
-            first = firsts.setdefault(match.receiver, number)
-            lines += _match_lines(number, first, match)
-            if first == number and describe is not None:
-                lines += [f"   {line}" for line in describe(match.receiver)]
-        return tuple(lines)
-
-    def to_dict(self, describe: Describe | None = None) -> dict[str, object]:
-        """Give it as plain values for JSON; `describe` adds a receiver's lines under "reaches"."""
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain values for JSON; `bridge.views.account` adds whom the receivers reach."""
         firsts = destinations(self)
         return {
             "labels": dict(self.labels),
             "at": _instant(self.now),
             "visited": [_visit_dict(visit) for visit in self.visits],
             "matches": [
-                _match_dict(match)
-                | {"opens_incident": any(match is first for first in firsts)}
-                | ({} if describe is None else {"reaches": list(describe(match.receiver))})
+                _match_dict(match) | {"opens_incident": any(match is first for first in firsts)}
                 for match in self.matches
             ],
         }
@@ -216,49 +202,10 @@ def _instant(t: datetime) -> str:
     return t.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _visit_nodes(visits: Iterable[Visit]) -> list[tuple[int, str]]:
-    """Put a line for the untried children where they would stand."""
-    nodes: list[tuple[int, str]] = []
-    waiting: list[Visit] = []
-    for visit in visits:
-        nodes += _untried(waiting, visit.depth)
-        mark = "✓" if visit.matched else "✗"
-        goes_on = "  continue: true" if visit.went_on else ""
-        receiver = f"  receiver: {visit.route.receiver}" if visit.chosen else ""
-        why = "".join(f"  ({failure})" for failure in visit.failed)
-        nodes.append((visit.depth, f"{mark} {visit.route.title()}{goes_on}{receiver}{why}"))
-        waiting.append(visit)
-    return nodes + _untried(waiting, 0)
-
-
-def _untried(waiting: list[Visit], depth: int) -> list[tuple[int, str]]:
-    """Take leave of the visits whose children are all told, before the next one at `depth`."""
-    lines = []
-    while waiting and waiting[-1].depth >= depth:
-        visit = waiting.pop()
-        if visit.untried:
-            lines.append(
-                (visit.depth + 1, f"({visit.untried} more not tried: the last match does not continue)")
-            )
-    return lines
-
-
-def _match_lines(number: int, first: int, match: RouteMatch) -> list[str]:
-    head = f"{number}. receiver {match.receiver}, by {match.route.path}"
-    if number != first:
-        return [f"{head}: the same incident as {first}."]
-    group = ", ".join(f"{name}={quoted(value)}" for name, value in match.group)
-    lines = [head, f"   group: {group or 'all alerts of this receiver'}"]
-    if match.muted_until is not None:
-        reasons = [f"in {', '.join(match.muted_by)}"] if match.muted_by else []
-        reasons += [f"outside of {', '.join(match.outside)}"] if match.outside else []
-        lines.append(f"   muted until {_instant(match.muted_until)}: {' and '.join(reasons)}")
-    return lines
-
-
-def _visit_dict(visit: Visit) -> dict[str, object]:
+def _visit_dict(visit: Visit) -> dict[str, Any]:
     return {
         "path": visit.route.path,
+        "title": visit.route.title(),
         "depth": visit.depth,
         "receiver": visit.route.receiver,
         "matchers": [str(matcher) for matcher in visit.route.matchers],
@@ -272,7 +219,7 @@ def _visit_dict(visit: Visit) -> dict[str, object]:
     }
 
 
-def _match_dict(match: RouteMatch) -> dict[str, object]:
+def _match_dict(match: RouteMatch) -> dict[str, Any]:
     return {
         "path": match.route.path,
         "receiver": match.receiver,

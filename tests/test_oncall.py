@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from builders import NOW, at, phone, receiver, step
 
-from bridge.oncall import DeviceGroup, OnCall, Phone, describe, outlook, receivers_of, told
+from bridge.oncall import DeviceGroup, OnCall, Phone, outlook, receivers_of, told
 from bridge.schedules import Layer, Override, Schedule
 
 PHONES = (phone("alice-iphone"), phone("bob-iphone"), phone("alice-ipad", voip=False, trouble="no token"))
@@ -132,56 +132,6 @@ def test_the_receivers_of_a_person_are_those_that_may_ring_them_some_time() -> N
     assert of("bob") == {"scheduled", "bobs"}
     assert of("carol", "carol-ipad") == {"scheduled", "owned", "held"}
     assert of("dave") == set()
-
-
-def test_people_are_told_who_would_ring_and_who_cannot_and_why() -> None:
-    phones = (*PHONES, phone("alice-watch", voip=False, alert=True), phone("alice-old", voip=False))
-    mine = on_call(DeviceGroup("g", ("alice",)), DeviceGroup("empty"), phones=phones)
-    policy = receiver(
-        step("g", times=2, then_after=3725),
-        step("g", push="alert", every=90),
-        step("empty", "gone", then_after=0),
-        step(webhooks=("hook",)),
-    )
-    assert list(describe(policy, mine, NOW)) == [
-        "step 1 (voip, every 45s, 2 times; then on after 1h2m5s)",
-        "  alice-iphone of alice: rings",
-        "  alice-ipad of alice: cannot ring: no token",
-        "  alice-watch of alice: gets an alert push in place of a call",
-        "  alice-old of alice: cannot ring: it has no token for voip pushes",
-        "step 2 (alert, every 1m30s, 4 times; then on after 5m)",
-        "  alice-iphone of alice: cannot ring: it has no token for alert pushes",
-        "  alice-ipad of alice: cannot ring: no token",
-        "  alice-watch of alice: gets an alert push",
-        "  alice-old of alice: cannot ring: it has no token for alert pushes",
-        "step 3 (voip, every 45s, 4 times; then on after 0s)",
-        "  empty, gone holds no device",
-        "step 4 (voip, once; then on after 5m)",
-        "  outgoing webhook hook",
-    ]
-
-
-def test_people_are_told_who_is_on_call_and_why_and_who_stands_in_for_a_gap() -> None:
-    groups = (
-        DeviceGroup("g", schedules=("primary",)),
-        DeviceGroup("h", schedules=("empty", "primary")),
-        BACKUP,
-    )
-    policy = receiver(step("g"), step("h"), otherwise=("backup",))
-    assert list(describe(policy, on_call(*groups), NOW)) == [
-        "step 1 (voip, every 45s, 4 times; then on after 5m)",
-        "  schedule primary: alice (layer 1), until Mon 2026-11-30 09:00 CET",
-        "  alice-iphone of alice: rings",
-        "  alice-ipad of alice: cannot ring: no token",
-        "step 2 (voip, every 45s, 4 times; then on after 5m)",
-        "  schedule empty: nobody (a gap)",
-        "  schedule primary: alice (layer 1), until Mon 2026-11-30 09:00 CET",
-        "  alice-iphone of alice: rings",
-        "  alice-ipad of alice: cannot ring: no token",
-        "  nobody is on call by empty",
-        "  otherwise backup",
-        "    bob-iphone of bob: rings",
-    ]
 
 
 def test_an_outlook_tells_what_follows_in_local_times() -> None:

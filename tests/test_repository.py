@@ -93,6 +93,7 @@ LOOPS = frozenset(
 TOP = frozenset(
     {
         "auditor",
+        "blueprint",
         "children",
         "cli",
         "client",
@@ -102,6 +103,7 @@ TOP = frozenset(
         "listings",
         "manage",
         "onduty",
+        "onfile",
         "rig",
         "standin",
         "trials",

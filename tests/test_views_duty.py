@@ -57,14 +57,14 @@ def test_a_gap_in_the_picture_has_no_person_s_hue() -> None:
 def test_a_step_names_whom_it_reaches_by_which_schedule_and_how_often() -> None:
     (found,) = stages(receiver(step("platform")), on_call("alice-iphone", "bob-iphone"), NOW)
     assert found.whom == "alice"
-    assert found.duties == ("primary: alice (layer 1)",)
-    assert found.pace == "a call every 45 s, 4 times; on to the next step after 5 min"
+    assert [one.text for one in found.duties] == ["primary: alice (layer 1), until Mon 2026-11-30 09:00 CET"]
+    assert found.pace == "a call every 45s, 4 times; on to the next step after 5m"
 
 
 def test_a_step_without_anybody_says_what_it_lacks() -> None:
     (found,) = stages(receiver(step("gap")), on_call("alice-iphone"), NOW)
     assert (found.whom, found.gap) == ("nobody", "nobody is on call by empty")
-    assert found.duties == ("empty: nobody (a gap)",)
+    assert [one.text for one in found.duties] == ["empty: nobody (a gap)"]
 
 
 def test_a_step_of_webhooks_alone_posts_once() -> None:

@@ -19,6 +19,8 @@ from bridge.views.way import NotLabels, Way, instant, labels, way, written
         ("a=1\nb=\n", {"a": "1", "b": ""}),
         (r'a="say \"hi\" \\o/"', {"a": r'say "hi" \o/'}),
         ("  \n", {}),
+        ('"my label"="a=b"', {"my label": "a=b"}),
+        ('a="two\nlines"', {"a": "two\nlines"}),
     ],
 )
 def test_labels_are_read_as_people_type_or_paste_them(text: str, expected: dict[str, str]) -> None:

@@ -13,13 +13,14 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge import routing
+from bridge.config import DEFAULT
 from bridge.desk import Desk
 from bridge.feeds import Feeds
 from bridge.incidents import Episode
 from bridge.oncall import OnCall, Roster
 from bridge.store import board as ledger
 from bridge.store import enrolment, heartbeats, overrides, queries, rows
-from bridge.views import board, duty, phones, story, way
+from bridge.views import account, board, duty, phones, story, way
 from bridge.views.board import Listed, Row, Sign
 from bridge.views.times import when
 
@@ -204,6 +205,7 @@ class Sight:
         on_call = await self._carriers(connection, at)
         return context | {
             "way": way.way(explanation, settings.receivers, on_call, now),
+            "beats": account.beating(explanation, DEFAULT, settings.heartbeats.values()),
             "then": when(at, now),
         }
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 from sqlalchemy import RowMapping, Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.incidents import Episode
+from bridge.incidents import Episode, Slot
 from bridge.store import rows
 from bridge.store.tables import OPEN_INCIDENT, calls, episodes, incidents, pages, receipts, timeline
 from bridge.views.board import Counts, Listed
@@ -176,3 +176,18 @@ async def one_alert(connection: AsyncConnection, incident_id: str, fingerprint: 
     mine = (episodes.c.incident_id == incident_id) & (episodes.c.fingerprint == fingerprint)
     row = (await connection.execute(select(episodes).where(mine))).mappings().first()
     return None if row is None else rows.episode(row)
+
+
+async def alerts_of(
+    connection: AsyncConnection, incident_id: str, fingerprint: str | None, limit: int
+) -> tuple[Slot, list[Episode]] | None:
+    """Give an incident's slot, and its alerts by fingerprint, or the one of it; None: no such incident."""
+    wanted = select(incidents).where(incidents.c.id == incident_id)
+    head = (await connection.execute(wanted)).mappings().first()
+    if head is None:
+        return None
+    mine = select(episodes).where(episodes.c.incident_id == incident_id)
+    if fingerprint is not None:
+        mine = mine.where(episodes.c.fingerprint == fingerprint)
+    found = await connection.execute(mine.order_by(episodes.c.fingerprint).limit(limit))
+    return rows.incident(head, {}).slot, [rows.episode(row) for row in found.mappings()]

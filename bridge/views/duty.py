@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from bridge import oncall
 from bridge.oncall import OnCall, Phone
 from bridge.policy import Receiver, Step
 from bridge.pushes import PushKind
 from bridge.schedules import Schedule, Shift
 from bridge.views.ringing import targets
-from bridge.views.times import When, rough, when
+from bridge.views.times import When, spelled, when
 from bridge.zones import local
 
 WEEKS: Final = timedelta(days=14)
@@ -94,22 +95,47 @@ def bars(schedule: Schedule, now: datetime) -> tuple[Bar, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """A phone of a step: what a push does to it. `rings` False: it cannot."""
+class Carrier:
+    """Who carries the phone by a schedule at an instant. `until` None: nothing changes in sight."""
 
-    phone: str
-    owner: str
-    rings: bool
+    schedule: str
+    people: tuple[str, ...]
+    why: str
+    until: datetime | None
     text: str
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """A phone of a step: what a push does to it. `push` is what it gets, None: it cannot ring.
+
+    `otherwise`: it is rung because the step's own groups have a gap.
+    """
+
+    phone: str
+    owner: str
+    push: PushKind | None
+    text: str
+    otherwise: bool = False
+
+    @property
+    def rings(self) -> bool:
+        """Whether anything reaches it."""
+        return self.push is not None
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
-    """A step of a receiver at an instant. `pace` says how often, `gap` what its groups lack."""
+    """A step of a receiver at an instant. `pace` says how often, `gap` what its groups lack.
+
+    `people` are those whom it is about, also who has no phone.
+    """
 
     number: int
+    step: Step
     pace: str
-    duties: tuple[str, ...]
+    duties: tuple[Carrier, ...]
+    people: tuple[str, ...]
     reached: tuple[Reached, ...]
     webhooks: tuple[str, ...]
     gap: str | None
@@ -119,6 +145,12 @@ class Stage:
         """Name those whom it can reach."""
         owners = dict.fromkeys(one.owner for one in self.reached if one.rings)
         return ", ".join([*owners, *self.webhooks]) or "nobody"
+
+    @property
+    def phoneless(self) -> tuple[str, ...]:
+        """Name who has no phone."""
+        owners = {one.owner for one in self.reached}
+        return tuple(person for person in self.people if person not in owners)
 
 
 def stages(policy: Receiver, on_call: OnCall, now: datetime) -> tuple[Stage, ...]:
@@ -131,30 +163,41 @@ def _stage(number: int, step: Step, policy: Receiver, on_call: OnCall, now: date
     how = "a call" if step.push == "voip" else "a notification"
     phones = targets(step, policy, on_call, now)
     pace = (
-        f"{how} every {rough(ring.every)}, {ring.times} times" if step.device_groups or phones else "one post"
+        f"{how} every {spelled(ring.every)}, {ring.times} times"
+        if step.device_groups or phones
+        else "one post"
     )
+    people = on_call.people(step.device_groups, now, policy.otherwise)
     return Stage(
         number,
-        f"{pace}; on to the next step after {rough(step.then_after)}",
+        step,
+        f"{pace}; on to the next step after {spelled(step.then_after)}",
         tuple(_duties(on_call, step, now)),
-        tuple(_reached(phones, step.push)),
+        tuple(dict.fromkeys((*people, *step.owners))),
+        tuple(_reached(phones, step, on_call, now)),
         step.webhooks,
         on_call.gap(step.device_groups, now),
     )
 
 
-def _duties(on_call: OnCall, step: Step, now: datetime) -> Iterator[str]:
+def _duties(on_call: OnCall, step: Step, now: datetime) -> Iterator[Carrier]:
     for schedule, found in on_call.duties(step.device_groups, now):
-        yield f"{schedule.name}: {', '.join(found.people) or 'nobody'} ({found.why})"
+        coming = schedule.coming(now)
+        text = oncall.duty(schedule, now)
+        yield Carrier(schedule.name, found.people, found.why, coming.start if coming else None, text)
 
 
-def _reached(phones: Iterable[Phone], push: PushKind) -> Iterator[Reached]:
+def _reached(phones: Iterable[Phone], step: Step, on_call: OnCall, now: datetime) -> Iterator[Reached]:
+    own = {phone.name for phone in on_call(step.device_groups, now)}
     for phone in phones:
-        if push == "voip" and phone.voip:
-            yield Reached(phone.name, phone.owner, rings=True, text="rings")
-        elif phone.usable(push):
-            text = "a notification in place of a call" if push == "voip" else "a notification"
-            yield Reached(phone.name, phone.owner, rings=True, text=text)
-        else:
-            text = f"cannot ring: {phone.trouble or 'it has no token for that'}"
-            yield Reached(phone.name, phone.owner, rings=False, text=text)
+        named = phone.name in own or phone.owner in step.owners or phone.name in step.devices
+        push, text = _would(phone, step.push)
+        yield Reached(phone.name, phone.owner, push, text, otherwise=not named)
+
+
+def _would(phone: Phone, push: PushKind) -> tuple[PushKind | None, str]:
+    if push == "voip" and phone.voip:
+        return "voip", "rings"
+    if phone.usable(push):
+        return "alert", "a notification in place of a call" if push == "voip" else "a notification"
+    return None, f"cannot ring: {phone.trouble or 'it has no token for that'}"

@@ -15,7 +15,9 @@ from bridge.routing import Explanation, RouteMatch, Visit
 from bridge.views.duty import Stage, stages
 from bridge.views.times import When, maybe
 
-_PAIR: Final = re.compile(r'\s*([^\s={},"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,{}"]*)')
+_PAIR: Final = re.compile(
+    r'\s*("(?:[^"\\]|\\.)*"|[^\s={},"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,{}"]*)', re.DOTALL
+)
 _BETWEEN: Final = re.compile(r"[\s,{}]*")
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 _YEARS: Final = (2000, 2200)
@@ -30,6 +32,8 @@ class NotLabels(ValueError):
 def labels(text: str) -> dict[str, str]:
     """Read labels as people type or paste them: name=value or name="value", by space, comma or line.
 
+    A name that has such signs in it stands in quotation marks too.
+
     Raises NotLabels.
     """
     found: dict[str, str] = {}
@@ -38,10 +42,14 @@ def labels(text: str) -> dict[str, str]:
         pair = _PAIR.match(text, at)
         if pair is None:
             raise NotLabels(f"{text[at : at + 40]!r} is not NAME=VALUE")
-        name, value = pair.groups()
-        found[name] = _ESCAPED.sub(r"\1", value[1:-1]) if value.startswith('"') else value
+        name, value = map(_plain, pair.groups())
+        found[name] = value
         at = _after(text, pair.end())
     return found
+
+
+def _plain(text: str) -> str:
+    return _ESCAPED.sub(r"\1", text[1:-1]) if text.startswith('"') else text
 
 
 def _after(text: str, at: int) -> int:
@@ -51,11 +59,11 @@ def _after(text: str, at: int) -> int:
 
 def written(found: Mapping[str, str]) -> str:
     """Write labels as `labels` reads them, one on a line."""
-    return "\n".join(f"{name}={_quoted(value)}" for name, value in sorted(found.items()))
+    return "\n".join(f"{_quoted(name)}={_quoted(value)}" for name, value in sorted(found.items()))
 
 
 def _quoted(value: str) -> str:
-    if value and not re.search(r'[\s,{}"\\]', value):
+    if value and not re.search(r'[\s,{}="\\]', value):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
