@@ -154,11 +154,13 @@ class Live:
             if board.seen == self._generation and age < _REFRESH / 2:
                 return board.parts
             await set_within(self._closing, board.rests_until - time.monotonic())
-            board.seen = self._generation
-            began = time.monotonic()
-            board.parts = await board.make()
-            board.made_at = time.monotonic()
-            board.rests_until = board.made_at + min((board.made_at - began) * _SHARE, _REST)
+            generation, began = self._generation, time.monotonic()
+            try:
+                board.parts = await board.make()
+                board.seen, board.made_at = generation, time.monotonic()
+            finally:  # where it failed, or who asked went away, the next one makes it
+                now = time.monotonic()
+                board.rests_until = now + min((now - began) * _SHARE, _REST)
             return board.parts
 
 

@@ -12,6 +12,7 @@ from appworld import World, until
 from consoles import Visitor, basic, start
 
 from bridge.console import live
+from bridge.telemetry import Metrics
 
 
 class Page:
@@ -121,6 +122,26 @@ async def test_all_who_look_at_a_page_share_the_work_but_not_their_tokens(
     await viewer.shows("state", "nobody yet")
     assert token not in str(other.parts)
     assert "csrf" not in str(viewer.parts)
+
+
+@pytest.mark.parametrize("error", [OSError, asyncio.CancelledError])
+async def test_parts_that_could_not_be_worked_out_are_worked_out_for_the_next_who_looks(
+    error: type[BaseException],
+) -> None:
+    """The ledger was away for a moment, or the page that asked was closed meanwhile."""
+    said: list[live.Parts | BaseException] = [{"headline": "old"}, error(), {"headline": "new"}]
+
+    async def make() -> live.Parts:
+        if isinstance(one := said.pop(0), BaseException):
+            raise one
+        return one
+
+    stream, board = live.Live(Metrics()), live._Board(make)
+    assert await stream._current(board) == {"headline": "old"}
+    stream.wake()
+    with pytest.raises(error):
+        await stream._current(board)
+    assert await stream._current(board) == {"headline": "new"}
 
 
 async def test_streams_are_bounded_and_a_page_without_one_is_still_shown(
