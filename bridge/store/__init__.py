@@ -66,7 +66,7 @@ class Store:
         shared: Shared | None = None,
     ) -> None:
         self._reader = reader
-        self._writer = Writer(engine, self._run)
+        self._writer = Writer(engine, self._run, self._begin)
         self._now = now
         self._shared = shared
         self._others = asyncio.Semaphore(_OTHERS)
@@ -84,7 +84,7 @@ class Store:
         if self.working and self._writer.failing:
             with suppress(Overloaded, SQLAlchemyError):
                 await remember(self, "last trial", self._now().isoformat())
-        return self.working and not self._writer.failing
+        return self.working and self._writer.failing is None
 
     @property
     def waiting(self) -> int:
@@ -132,10 +132,12 @@ class Store:
         for hook in self.on_change:
             hook()
 
-    async def _run(self, connection: AsyncConnection, jobs: Sequence[_Job]) -> Sequence[tuple[Any, bool]]:
-        """Run a batch in order; updates that follow each other share their statements."""
+    async def _begin(self, connection: AsyncConnection) -> None:
         if self._shared is not None:
             await self._shared.begin(connection)
+
+    async def _run(self, connection: AsyncConnection, jobs: Sequence[_Job]) -> Sequence[tuple[Any, bool]]:
+        """Run a batch in order; updates that follow each other share their statements."""
         results: list[tuple[Any, bool]] = []
         for together, group in groupby(jobs, key=lambda job: isinstance(job, _Update)):
             if together:

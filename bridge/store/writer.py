@@ -22,6 +22,9 @@ _Item: TypeAlias = tuple[Any, asyncio.Future[Any]]
 Run: TypeAlias = Callable[[AsyncConnection, Sequence[Any]], Awaitable[Sequence[Any]]]
 """Runs jobs in one transaction and gives their results in order; it may be called again for the same jobs."""
 
+Begin: TypeAlias = Callable[[AsyncConnection], Awaitable[None]]
+"""What a transaction begins with, before any job."""
+
 _TOGETHER: Final = 128
 """Jobs in one transaction: enough to share the fsync, few enough that none waits long."""
 
@@ -31,14 +34,17 @@ _QUEUE: Final = 1024
 _TRIES: Final = 3
 """How often a transaction is tried that fails by nothing but its moment."""
 
-_MOMENTARY: Final = {"40001", "40P01", "55P03"}
-"""PostgreSQL's codes of a serialization failure, a deadlock, and a lock that was not to be had in time."""
+_REFUSALS: Final = 2
+"""So many of a batch may wait in vain for the database, one after the other; then the rest is told so."""
+
+_MOMENTARY: Final = {"40001", "40P01"}
+"""PostgreSQL's codes of a serialization failure and a deadlock; whoever waits for a lock has waited."""
 
 log = structlog.get_logger()
 
 
 def momentary(error: Exception) -> bool:
-    """Tell whether what failed before its commit may pass at the next try: the connection, or a lock."""
+    """Tell whether what failed before its commit may pass at the next try: the connection, or a deadlock."""
     if not isinstance(error, DBAPIError):
         return False
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _MOMENTARY
@@ -51,11 +57,12 @@ def _refused(error: Exception) -> bool:
     )
 
 
-class _JobFailed(Exception):
-    """One job of the batch raised, not the database around it."""
+class _Undone(Exception):
+    """Nothing is committed. `by_job`: one of the batch raised, not the database around it."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, *, by_job: bool) -> None:
         self.error = error
+        self.by_job = by_job
 
 
 class Overloaded(Exception):
@@ -102,15 +109,16 @@ class _Lanes:
 class Writer:
     """Has jobs run in order, several to a transaction. What a job is, `run` knows."""
 
-    def __init__(self, engine: AsyncEngine, run: Run) -> None:
+    def __init__(self, engine: AsyncEngine, run: Run, begin: Begin) -> None:
         self._engine = engine
         self._run_jobs = run
+        self._begin = begin
         self._lanes = _Lanes()
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
-        self.failing = False
-        """Whether the database refused the last transaction: locked, its disk is full, or it is gone."""
+        self.failing: Exception | None = None
+        """How the database refused the last transaction: locked, its disk full, or gone; None: it did not."""
 
     @property
     def working(self) -> bool:
@@ -162,37 +170,48 @@ class Writer:
             self._fail([*batch, *self._lanes.empty()], Overloaded("the store is not working"))
             self._idle.set()
 
-    async def _commit(self, batch: list[_Item], tries: int = _TRIES) -> None:
+    async def _commit(self, batch: Sequence[_Item], tries: int = _TRIES) -> None:
         try:
             await self._together(batch)
-            self.failing = False
-        except _JobFailed as failed:
-            if tries > 1 and momentary(failed.error):
-                log.warning("a transaction is tried again", jobs=len(batch), error=repr(failed.error))
+            self.failing = None
+        except _Undone as undone:
+            if tries > 1 and momentary(undone.error):
+                log.warning("a transaction is tried again", jobs=len(batch), error=repr(undone.error))
                 await self._commit(batch, tries - 1)
-            elif len(batch) == 1:
-                self._fail(batch, failed.error)
+            elif undone.by_job and len(batch) > 1:
+                log.warning("a joint transaction failed", jobs=len(batch), error=repr(undone.error))
+                await self._one_by_one(batch)
             else:
-                log.warning("a joint transaction failed", jobs=len(batch), error=repr(failed.error))
-                for item in batch:
-                    await self._commit([item])
+                self._fail(batch, undone.error)
         except Exception as error:  # noqa: BLE001 - BEGIN or COMMIT failed: locked, full, or gone
             # Not one by one: each would wait for the same lock again. Nor again, after a COMMIT: perhaps
             # it has happened, and who asks again by himself has a way to say that it is the same.
             self._fail(batch, error)
 
-    async def _together(self, batch: list[_Item]) -> None:
+    async def _one_by_one(self, batch: Sequence[_Item]) -> None:
+        refusals = 0
+        for number, item in enumerate(batch):
+            await self._commit([item])
+            refusals += self.failing is not None
+            if self.failing is not None and refusals == _REFUSALS:
+                self._fail(batch[number + 1 :], self.failing)
+                return
+
+    async def _together(self, batch: Sequence[_Item]) -> None:
         async with self._engine.begin() as connection:
+            begun = False
             try:
+                await self._begin(connection)
+                begun = True
                 results = await self._run_jobs(connection, [job for job, _ in batch])
             except Exception as error:
-                raise _JobFailed(error) from error
+                raise _Undone(error, by_job=begun) from error
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
 
-    def _fail(self, batch: list[_Item], error: Exception) -> None:
-        self.failing = _refused(error)
+    def _fail(self, batch: Sequence[_Item], error: Exception) -> None:
+        self.failing = error if _refused(error) else None
         for _, future in batch:
             if not future.done():
                 future.set_exception(error)

@@ -17,7 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from ledgers import BOB, Look, PostgreSql, claim, device, incident, ledger, opened, page, put, settle, sync
 from movedclock import MovedClock
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench import pgserver
@@ -410,6 +410,29 @@ async def test_a_bridge_that_froze_in_a_transaction_keeps_the_others_waiting_for
         await remember(store, "a", "v")
     finally:
         frozen.terminate()
+
+
+async def test_while_another_bridge_has_the_turn_for_long_all_that_wait_are_told_so_at_once(
+    backend: PostgreSql, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It migrates. Each write alone would wait its eight seconds again, and three times."""
+    monkeypatch.setattr(postgres, "_SETTINGS", postgres._SETTINGS | {"lock_timeout": "200ms"})
+    async with opened(backend, clock.now) as store:
+        asked: list[str] = []
+        event.listen(
+            store._writer._engine.sync_engine, "before_cursor_execute", lambda *found: asked.append(found[2])
+        )
+        other = await Postgres(backend.url, None).connect()
+        try:
+            await other.execute("BEGIN")
+            await other.execute(f"SELECT pg_advisory_xact_lock({postgres._LEDGER})")
+            writes = (remember(store, name, "v") for name in "abcdef")
+            done = await asyncio.gather(*writes, return_exceptions=True)
+            assert {getattr(getattr(one, "orig", None), "sqlstate", None) for one in done} == {"55P03"}
+            assert len(asked) == 1
+        finally:
+            other.terminate()
+        await remember(store, "a", "v")
 
 
 async def test_a_connection_that_froze_is_cut_and_the_writes_go_on(

@@ -249,6 +249,37 @@ async def test_a_commit_that_fails_for_one_alone_fails_that_one(
     assert "b" in await noted(look)
 
 
+async def test_where_the_database_refuses_one_after_the_other_the_rest_is_not_tried_too(
+    store: Store, look: Look
+) -> None:
+    """Each may wait for the same lock: 128 of them would take many minutes to be told so."""
+    runs: list[str] = []
+
+    def refused(name: str) -> Job:
+        async def job(tx: Tx) -> None:
+            runs.append(name)
+            raise OperationalError("UPDATE", {}, Exception("canceling statement due to lock timeout"))
+
+        return job
+
+    done = await together(store.write(note("first")), *(store.write(refused(name)) for name in "abcdef"))
+    assert [type(result) for result in done] == [str] + [OperationalError] * 6
+    assert runs == ["a", "a", "b"], "a together with the others, then two alone"
+    assert "first" in await noted(look)
+    assert await store.write(note("later")) == "later"
+
+
+async def test_what_the_database_refuses_to_one_alone_it_refuses_to_no_other(
+    store: Store, look: Look
+) -> None:
+    async def refused(_: Tx) -> None:
+        raise OperationalError("UPDATE", {}, Exception("canceling statement due to lock timeout"))
+
+    done = await together(store.write(refused), *(store.write(note(name)) for name in "abc"))
+    assert done[1:] == ["a", "b", "c"]
+    assert {"a", "b", "c"} <= await noted(look)
+
+
 # --- callers ----------------------------------------------------------------------------------
 
 
