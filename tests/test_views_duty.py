@@ -1,14 +1,15 @@
 """Who is on call now and next, as the console shows it."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from builders import NOW, phone, receiver, step
 
 from bridge.oncall import DeviceGroup, OnCall
-from bridge.schedules import Layer, Schedule
+from bridge.schedules import Layer, Override, Schedule
 from bridge.timeintervals import TimeInterval
-from bridge.views.duty import bars, duty, stages
+from bridge.views.duty import bars, duty, instead, stages
 
 WEEKLY = Layer(("alice", "bob"), datetime(2026, 11, 23, 9), timedelta(weeks=1))  # noqa: DTZ001 - local
 PRIMARY = Schedule("primary", ZoneInfo("Europe/Berlin"), (WEEKLY,))
@@ -92,3 +93,31 @@ def test_each_phone_says_what_a_push_does_to_it() -> None:
     ]
     assert notices.pace.startswith("a notification every")
     assert [one.text for one in notices.reached if one.rings] == ["a notification"]
+
+
+def test_overrides_that_are_not_over_are_told_in_the_schedule_s_time_and_in_their_order() -> None:
+    hour = timedelta(hours=1)
+    schedule = replace(
+        PRIMARY,
+        overrides=(
+            Override("bob", NOW + hour, NOW + 2 * hour, "carol", 7),
+            Override("alice", NOW - hour, NOW + hour),
+            Override("alice", NOW - hour, NOW, "carol", 6),
+        ),
+    )
+    first, second = instead(schedule, [phone("alice-iphone")], NOW)
+    assert (first.id, first.person, first.by, first.holds, first.rings) == (
+        None,
+        "alice",
+        "the configuration",
+        True,
+        True,
+    )
+    assert (second.id, second.person, second.by, second.holds, second.rings) == (
+        7,
+        "bob",
+        "carol",
+        False,
+        False,
+    )
+    assert second.text.endswith("CET")

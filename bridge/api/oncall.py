@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, timedelta
 from functools import partial
 from typing import Final
 
-import structlog
 from aiohttp import web
 
 from bridge import oncall
+from bridge.api import overrides
 from bridge.api.answers import answer, problem
-from bridge.config.problems import quote, suggest
-from bridge.config.values import any_moment, moment
+from bridge.api.overrides import Unfit
+from bridge.config.problems import quote
+from bridge.config.values import any_moment
 from bridge.desk import Desk
 from bridge.feeds import Feeds
 from bridge.oncall import Roster
-from bridge.schedules import Override, Schedule, instant
-from bridge.store import Tx, overrides
+from bridge.schedules import instant
+from bridge.store import overrides as ledger
 from bridge.texts import one_line
 from bridge.web import identity
-
-log = structlog.get_logger()
 
 _FAR: Final = timedelta(days=3660)
 """How far from now one may ask: a rule of a calendar is counted through to there."""
 _EARLIER: Final = timedelta(days=1)
 """So much earlier than in UTC a local time can be."""
-_LONGEST: Final = timedelta(days=366)
 
 
 class OnCallApi:
@@ -60,7 +59,7 @@ class OnCallApi:
         if abs(instant(at, UTC) - now) > _FAR:
             return problem(400, "at is not a time of these years")
         earliest = instant(at, UTC) - _EARLIER
-        written = await self._desk.store.read(partial(overrides.by_schedule, now=earliest))
+        written = await self._desk.store.read(partial(ledger.by_schedule, now=earliest))
         schedules = self._desk.settings.on_call(Roster((), written)).schedules
         shown = [
             oncall.outlook(one, instant(at, one.zone)) | {"calendar": self._feeds.status(name)}
@@ -70,67 +69,28 @@ class OnCallApi:
 
     async def list(self, _: web.Request) -> web.Response:
         """List the overrides that were written here and are not over."""
-        rows = await self._desk.store.read(partial(overrides.listed, now=self._desk.clock.now()))
+        rows = await self._desk.store.read(partial(ledger.listed, now=self._desk.clock.now()))
         return answer({"overrides": [{str(name): value for name, value in row.items()} for row in rows]})
 
     async def write(self, request: web.Request) -> web.Response:
         """Put ?person= on call by ?schedule= from ?from=, now if absent, to ?to=; times may be local."""
-        settings, query = self._desk.settings, request.query
-        name, person = query.get("schedule", ""), query.get("person", "")
-        for word, known, kind in (
-            (name, settings.schedules, "schedule"),
-            (person, settings.people, "person"),
-        ):
-            if word not in known:
-                return problem(404, f"there is no {kind} {quote(word)}{suggest(word, known)}")
-        by = one_line(identity(request).name or query.get("by", ""), 200) or "an operator"
-        schedule = settings.schedules[name]
+        settings = self._desk.settings
+        by = one_line(identity(request).name or request.query.get("by", ""), 200) or "an operator"
         try:
-            start, end = self._span(schedule, query.get("from"), query.get("to"))
-        except ValueError as error:
-            return problem(400, str(error))
-        override = Override(person, start, end, by)
-
-        async def job(tx: Tx) -> tuple[int, Roster]:
-            return await overrides.add(tx.connection, name, override, tx.now), await tx.roster()
-
-        key, roster = await self._desk.store.write(job)
-        log.info("override written", id=key, schedule=name, person=person, by=by, start=start, end=end)
-        told = oncall.told(Override(person, start, end, by, key), schedule.zone)
-        return answer({"schedule": name, **told, "cautions": list(_cautions(person, roster))}, 201)
-
-    def _span(self, schedule: Schedule, begin: str | None, end: str | None) -> tuple[datetime, datetime]:
-        """Read from when to when an override holds. Raises ValueError."""
-        if end is None:
-            raise ValueError("it has no end")
-        now = self._desk.clock.now()
-        start = now if begin is None else instant(moment(begin), schedule.zone)
-        stop = instant(moment(end), schedule.zone, end=True)
-        if stop <= start:
-            raise ValueError(f"it ends before it begins: {_span(schedule, start, stop)}")
-        if stop <= now:
-            raise ValueError(f"it is over already: {_span(schedule, start, stop)}")
-        if stop - start > _LONGEST:
-            raise ValueError("it is longer than a year: change the schedule instead")
-        return start, stop
+            name, override = overrides.read(settings, request.query, by, self._desk.clock.now())
+        except Unfit as error:
+            return problem(404 if error.missing else 400, str(error))
+        key, roster = await overrides.write(self._desk, name, override)
+        told = oncall.told(replace(override, id=key), settings.schedules[name].zone)
+        return answer({"schedule": name, **told, "cautions": list(_cautions(override.person, roster))}, 201)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete an override that was written here."""
         text = request.match_info["id"]
-        key = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-
-        async def job(tx: Tx) -> bool:
-            return await overrides.remove(tx.connection, key)
-
-        if not await self._desk.store.write(job):
+        key = await overrides.delete(self._desk, text, identity(request).name)
+        if key is None:
             return problem(404, f"there is no override {quote(text)}", "GET /api/v1/overrides lists them")
-        log.info("override deleted", id=key, by=identity(request).name)
         return answer({"deleted": key})
-
-
-def _span(schedule: Schedule, start: datetime, stop: datetime) -> str:
-    begin, end = (at.astimezone(schedule.zone).isoformat(" ", "minutes") for at in (start, stop))
-    return f"from {begin} to {end}"
 
 
 def _cautions(person: str, roster: Roster) -> Iterator[str]:

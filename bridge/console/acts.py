@@ -6,18 +6,19 @@ import functools
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final, TypeAlias
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 import segno
 import structlog
 from aiohttp import web
 
 from bridge import people
-from bridge.api import devices, tests
+from bridge.api import devices, overrides, tests
 from bridge.api.answers import TooLarge, read_body
 from bridge.console.door import FIELD, Door, Person
 from bridge.console.rendering import render
 from bridge.console.replies import html, shown
+from bridge.console.sight import filled
 from bridge.desk import Desk
 from bridge.people import Verb
 from bridge.store import enrolment
@@ -31,6 +32,9 @@ log = structlog.get_logger()
 _MOST: Final = 64 << 10
 _NOTE: Final = 2000
 _LONGEST: Final = timedelta(days=7)
+_OVERRIDE: Final = ("schedule", "person", "from", "to")
+_FIELD: Final = 200
+"""Characters of a field that are shown again where it is wrong."""
 
 
 class Acts:
@@ -50,6 +54,8 @@ class Acts:
             "/incidents/{id}/silence": self._verb(self._silence),
             "/incidents/{id}/hand-on": self._verb(lambda _, by: people.hand_on(by)),
             "/incidents/{id}/note": self._verb(_note),
+            "/oncall/override": self.override,
+            "/oncall/overrides/{id}/delete": self.take_back,
             "/phones/enrol": self.enrol,
             "/phones/{name}/test": self.test,
             "/phones/{name}/revoke": self.revoke,
@@ -86,6 +92,25 @@ class Acts:
         if not 0 < minutes <= _LONGEST / timedelta(minutes=1):
             raise web.HTTPBadRequest(text="a silence lasts from a minute to a week")
         return people.silence(self._desk.clock.now() + timedelta(minutes=minutes), by)
+
+    async def override(self, _: web.Request, person: Person, form: Form) -> web.Response:
+        """Put somebody else on call for a time; where that cannot be, the page says so beside the field."""
+        now = self._desk.clock.now()
+        try:
+            name, found = overrides.read(self._desk.settings, filled(form), person.signature, now)
+        except overrides.Unfit:
+            typed = urlencode({field: form.get(field, "")[:_FIELD] for field in _OVERRIDE})
+            return web.Response(status=303, headers={"Location": f"{self._prefix}/oncall?{typed}"})
+        await overrides.write(self._desk, name, found)
+        return self._to("/oncall", "override")
+
+    async def take_back(self, request: web.Request, person: Person, _: Form) -> web.Response:
+        """Delete an override."""
+        if await overrides.delete(self._desk, request.match_info["id"], person.signature) is None:
+            raise web.HTTPNotFound(
+                text="there is no such override: somebody else deleted it, or it is of the configuration"
+            )
+        return self._to("/oncall", "take-back")
 
     async def enrol(self, _: web.Request, person: Person, form: Form) -> web.Response:
         """Make a one-time code, and show it as a QR code."""

@@ -24,6 +24,8 @@ DONE: Final[Mapping[str, str]] = {
     "silence": "Silenced: nothing of it rings until then.",
     "hand-on": "Handed on to the next step.",
     "note": "The note is in the timeline.",
+    "override": "Written: the next ring goes by it.",
+    "take-back": "Deleted: the schedule's own turns count again.",
     "revoke": "Revoked: the phone sees nothing any more, and rings no more.",
     "test": "The test call is on its way: this page shows each hand-over.",
 }

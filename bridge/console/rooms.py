@@ -54,7 +54,7 @@ class Console:
                 "incident", "/incidents/{id}", self._incident, ("state", "hops", "picture", "lines", "alerts")
             ),
             View("phones", "/phones", self._phones, ("cards",)),
-            View("oncall", "/oncall", self._on_call, ("schedules",)),
+            View("oncall", "/oncall", self._on_call, ("schedules", "receivers")),
             View("explain", "/explain", self._explain),
         )
 
@@ -118,7 +118,7 @@ class Console:
 
     def _common(self, view: View, request: web.Request, person: Person, token: str) -> dict[str, Any]:
         path = request.rel_url.raw_path.removeprefix(self._prefix).rstrip("/")
-        query = {name: value for name, value in request.query.items() if name != "done"}
+        query = {name: value for name, value in request.query.items() if name == "page"}
         live = request.rel_url.with_path(f"{self._prefix}/live{path}", encoded=True).with_query(query)
         return {
             "root": self._prefix,
@@ -145,8 +145,8 @@ class Console:
     async def _phones(self, _: web.Request) -> Context:
         return await self._sight.devices()
 
-    async def _on_call(self, _: web.Request) -> Context:
-        return await self._sight.on_call()
+    async def _on_call(self, request: web.Request) -> Context:
+        return await self._sight.on_call(request.query)
 
     async def _explain(self, request: web.Request) -> Context:
         incident_id, _, fingerprint = request.query.get("alert", "").partition("/")

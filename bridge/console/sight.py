@@ -13,6 +13,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge import routing
+from bridge.api import overrides as wishes
 from bridge.config import DEFAULT
 from bridge.desk import Desk
 from bridge.feeds import Feeds
@@ -37,6 +38,9 @@ _REST: Final = 1.0
 """Seconds of rest after a look at the most."""
 
 _RECEIVERS: Final = 50
+_OVERRIDES: Final = 50
+"""Of one schedule."""
+
 _PAST: Final = 40
 """Past alerts to pick from."""
 
@@ -67,6 +71,11 @@ class Asked:
         return found, instant
 
 
+def filled(form: Mapping[str, str]) -> dict[str, str]:
+    """Leave out the fields of a form that nobody filled in."""
+    return {name: value.strip() for name, value in form.items() if value.strip()}
+
+
 class Sight:
     """Looks for the console."""
 
@@ -94,9 +103,9 @@ class Sight:
         """Every phone, and whether it would ring tonight."""
         return await self._look(self._phones)
 
-    async def on_call(self) -> Context:
-        """Who is on call, now and in the coming weeks."""
-        return await self._look(self._schedules)
+    async def on_call(self, wish: Mapping[str, str]) -> Context:
+        """Who is on call, now and in the coming weeks; `wish` is the override that somebody types."""
+        return await self._look(lambda connection, now: self._schedules(connection, now, wish))
 
     async def explain(self, asked: Asked) -> Context:
         """The way of an alert."""
@@ -179,13 +188,33 @@ class Sight:
         people = self._desk.settings.people
         return {"now": now, "cards": cards, "tally": phones.tally(cards), "people": people}
 
-    async def _schedules(self, connection: AsyncConnection, now: datetime) -> Context:
+    async def _schedules(
+        self, connection: AsyncConnection, now: datetime, wish: Mapping[str, str]
+    ) -> Context:
         on_call = await self._carriers(connection, now)
         found = [
-            {"duty": duty.duty(one, now), "bars": duty.bars(one, now), "problem": self._calendars().get(name)}
+            {
+                "duty": duty.duty(one, now),
+                "bars": duty.bars(one, now),
+                "problem": self._calendars().get(name),
+                "instead": duty.instead(one, on_call.phones, now)[:_OVERRIDES],
+            }
             for name, one in on_call.schedules.items()
         ]
-        return {"now": now, "schedules": found, **self._duty(on_call, now)}
+        people = self._desk.settings.people
+        typed = {name: wish.get(name, "") for name in ("schedule", "person", "from", "to")}
+        form = {"wish": typed, "wrong_in": self._unfit(wish, now), "people": people}
+        return {"now": now, "schedules": found, **form, **self._duty(on_call, now)}
+
+    def _unfit(self, wish: Mapping[str, str], now: datetime) -> Mapping[str, str]:
+        """Say by field what is wrong with an override that was sent; a page that was only opened has none."""
+        if "to" not in wish:
+            return {}
+        try:
+            wishes.read(self._desk.settings, filled(wish), "", now)
+        except wishes.Unfit as error:
+            return {error.field: str(error)}
+        return {}
 
     async def _explain(self, connection: AsyncConnection, now: datetime, asked: Asked) -> Context:
         past = await ledger.past_alerts(connection, _PAST)

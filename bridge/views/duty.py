@@ -70,6 +70,38 @@ def _turn(schedule: Schedule, shift: Shift, now: datetime) -> Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Instead:
+    """An override of a schedule, in its local time. `id` None: it stands in the configuration.
+
+    `rings` False: the person has no phone that a call can reach.
+    """
+
+    id: int | None
+    person: str
+    text: str
+    by: str
+    holds: bool
+    rings: bool
+
+
+def instead(schedule: Schedule, phones: Iterable[Phone], now: datetime) -> tuple[Instead, ...]:
+    """List a schedule's overrides that are not over, the first to begin first."""
+    ringing = {phone.owner for phone in phones if phone.usable("voip")}
+    found = sorted((one for one in schedule.overrides if one.end > now), key=lambda one: one.start)
+    return tuple(
+        Instead(
+            one.id,
+            one.person,
+            f"{local(one.start, schedule.zone)} to {local(one.end, schedule.zone)}",
+            one.by or "the configuration",
+            one.holds(now),
+            one.person in ringing,
+        )
+        for one in found
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Bar:
     """A shift in the picture of the coming days: `x` and `width` in percent; `hue` 0: a gap."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -102,6 +103,25 @@ async def test_explain_shows_the_way_that_was_typed(world: World, open_page: Ope
     await expect(page.locator(".stages").first).to_contain_text("alice-iphone of alice: rings")
 
 
+async def test_somebody_else_is_put_on_call_for_a_time_and_taken_off_again(
+    world: World, open_page: Open
+) -> None:
+    page = await open_page(f"{world.url}/oncall")
+    await page.get_by_label("Who", exact=True).select_option("bob")
+    await page.get_by_label("From").fill("2026-11-26T09:00")
+    await page.get_by_label("To", exact=True).fill("2026-11-26T08:00")
+    await page.get_by_role("button", name="Put on call").click()
+    await expect(page.get_by_label("To", exact=True)).to_have_accessible_description(
+        re.compile("ends before it begins")
+    )
+    await expect(page.get_by_label("To", exact=True)).to_be_focused()
+    await page.get_by_label("From").fill("")
+    await page.get_by_role("button", name="Put on call").click()
+    await expect(page.locator(".person").first).to_have_text("bob")
+    await page.get_by_role("form", name="Delete the override of bob by primary").get_by_role("button").click()
+    await expect(page.locator(".person").first).to_have_text("alice")
+
+
 async def test_after_a_restart_the_page_is_live_again_by_itself(world: World, open_page: Open) -> None:
     page = await marked(await open_page(world.url))
     await is_live(page)
@@ -161,7 +181,8 @@ async def test_axe_finds_nothing_on_any_page_and_nothing_scrolls_sideways(
     (long,) = [one for one in await world.incidents() if one["title"].startswith("a-name")]
     asked = "/explain?labels=alertname%3DDiskFull%0Ateam%3Ddb"
     page = await open_page(world.url, scheme=scheme)
-    for path in ("/", f"/incidents/{long['id']}", "/incidents", "/phones", "/oncall", asked):
+    wrong = "/oncall?schedule=primary&person=alice&from=&to=2026-01-01T10:00"
+    for path in ("/", f"/incidents/{long['id']}", "/incidents", "/phones", "/oncall", wrong, asked):
         await page.set_viewport_size(WIDE)
         await page.goto(world.url + path)
         await assert_accessible(page)
