@@ -56,6 +56,7 @@ class Front:
             exempt={self.prefix + path for path in _OPEN},
             override=self._source_credentials,
             voucher=self.voucher,
+            known=lambda address: self.senders.standing(address) == "known",
             on_refused=self._refused,
             on_admitted=self._admitted,
         )

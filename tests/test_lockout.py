@@ -1,9 +1,11 @@
 """Wrong credentials by address: what is counted, who waits, and that nothing grows."""
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.web.lockout import _GOOD, ADDRESSES, SPAN, TRIES, Lockout, network
+from bridge.web.lockout import _GOOD, ADDRESSES, SPAN, TRIES, Line, Lockout, network
 
 
 class Time:
@@ -61,6 +63,23 @@ def test_an_ipv6_network_is_one_address_and_a_mapped_ipv4_address_is_itself() ->
     assert network("::ffff:192.0.2.1") == "192.0.2.1"
     assert network("") == ""
     assert network("unix") == "unix"
+
+
+async def test_those_who_are_looked_at_all_the_same_come_one_at_a_time_and_few_wait() -> None:
+    line, inside, most = Line(room=3), 0, 0
+
+    async def come() -> bool:
+        nonlocal inside, most
+        async with line.place() as my_turn:
+            inside += my_turn
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= my_turn
+            return my_turn
+
+    for _ in range(2):
+        assert await asyncio.gather(*(come() for _ in range(5))) == [True, True, True, False, False]
+    assert most == 1
 
 
 @given(

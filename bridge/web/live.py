@@ -15,7 +15,7 @@ from bridge.config.problems import Problem
 from bridge.web import credentials, tls
 from bridge.web.credentials import Authorization, Identity, Passwords, Reason, Refused, Workers
 from bridge.web.files import Files
-from bridge.web.lockout import Lockout
+from bridge.web.lockout import Line, Lockout
 from bridge.web.settings import RateLimit, Settings, WebConfigError, read_settings
 
 log = structlog.get_logger(__name__)
@@ -42,6 +42,7 @@ class WebConfig:
         self._files = files
         self._workers = Workers()
         self.lockout = Lockout()
+        self.line = Line()
         self.on_reload: Callable[[WebConfigError | None], None] = lambda _: None
         self._use(settings)
 

@@ -1,14 +1,16 @@
-"""Too many wrong credentials from one address: it waits. Whoever was let in from there before does not."""
+"""Too many wrong credentials from one address: it waits. What was right from there before does not."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ipaddress
 import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 K = TypeVar("K")
@@ -19,8 +21,35 @@ SPAN: Final = 60.0
 TRIES: Final = 20
 """Different credentials that one address may try in SPAN."""
 ADDRESSES: Final = 4096
+WAITING: Final = 8
+"""So many stand in the Line, the one whose turn it is among them: half a second of bcrypt."""
 _GOOD: Final = 8
 _NETWORK: Final = 64
+
+
+class Line:
+    """Those who would have to wait, and whose credentials are looked at all the same: one at a time.
+
+    After a restart nothing is known to be right. Where an Alertmanager shares its address with a guesser,
+    its password would else not be looked at before the guesser rests.
+    """
+
+    def __init__(self, room: int = WAITING) -> None:
+        self._room = room
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[bool]:
+        """Give True when it is one's turn; False at once where too many wait."""
+        if not self._room:
+            yield False
+            return
+        self._room -= 1
+        try:
+            async with self._turn:
+                yield True
+        finally:
+            self._room += 1
 
 
 class Lockout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import nullcontext
 from typing import Final, Protocol, TypeAlias
 
 import structlog
@@ -27,6 +28,7 @@ OnRefused: TypeAlias = Callable[[web.Request, Refused], Awaitable[None]]
 OnAdmitted: TypeAlias = Callable[[web.Request, Identity], Awaitable[None]]
 Override: TypeAlias = Callable[[web.Request], SecretText | None]
 Voucher: TypeAlias = Callable[[web.Request], Identity | None]
+Known: TypeAlias = Callable[[str], bool]
 
 _IDENTITY: Final = web.RequestKey("bridge.web.identity", Identity)
 
@@ -38,6 +40,7 @@ def protect(
     exempt: Collection[str] = frozenset(),
     override: Override | None = None,
     voucher: Voucher | None = None,
+    known: Known = lambda _: False,
     on_refused: OnRefused | None = None,
     on_admitted: OnAdmitted | None = None,
 ) -> None:
@@ -48,6 +51,7 @@ def protect(
             exempt=exempt,
             override=override,
             voucher=voucher,
+            known=known,
             on_refused=on_refused,
             on_admitted=on_admitted,
         )
@@ -66,6 +70,7 @@ def credentials_middleware(
     exempt: Collection[str] = frozenset(),
     override: Override | None = None,
     voucher: Voucher | None = None,
+    known: Known = lambda _: False,
     on_refused: OnRefused | None = None,
     on_admitted: OnAdmitted | None = None,
 ) -> Middleware:
@@ -73,6 +78,7 @@ def credentials_middleware(
 
     `exempt` are paths that need no credentials. `override` may give a secret that is wanted as the bearer
     token in place of the listener's own credentials. `voucher` may say who it is, without credentials.
+    `known` tells of which addresses credentials are looked at also while they are locked out, in a line.
     `on_refused` is awaited before the answer; should it fail, that is logged and the answer stays.
     `on_admitted` is awaited before the handler, which `identity(request)` tells who was let in.
     """
@@ -83,7 +89,7 @@ def credentials_middleware(
         if request.path in exempt:
             return await handler(request)
         vouched = voucher(request) if voucher is not None else None
-        verdict = config.over_rate() or vouched or await _judge(config, request, override)
+        verdict = config.over_rate() or vouched or await _judge(config, request, override, known)
         if isinstance(verdict, Identity):
             request[_IDENTITY] = verdict
             if on_admitted is not None:
@@ -115,18 +121,37 @@ def answer(refused: Refused) -> web.Response:
     return response
 
 
-async def _judge(config: WebConfig, request: web.Request, override: Override | None) -> Identity | Refused:
+async def _judge(
+    config: WebConfig, request: web.Request, override: Override | None, known: Known
+) -> Identity | Refused:
     sent = " ".join(request.headers.getall("Authorization", ()))
     address = request.remote or ""
     # Nothing sent is nothing guessed.
     wait = config.lockout.begin(address, sent) if sent else 0
-    if wait:
-        error = "too many different credentials came from this address"
-        return Refused(error, f"wait {wait} s", status=503, retry_after=wait, reason="locked out")
-    verdict = await _check(config, request, override)
+    if not wait:
+        verdict = await _check(config, request, override)
+    elif known(address):
+        verdict = await _look_again(config, request, override, sent, wait)
+    else:
+        verdict = _locked_out(wait)
     if sent and isinstance(verdict, Identity):
         config.lockout.succeeded(address, sent)
     return verdict
+
+
+async def _look_again(
+    config: WebConfig, request: web.Request, override: Override | None, sent: str, wait: int
+) -> Identity | Refused:
+    """Let in who is right. A token costs nothing to compare, so it does not queue behind passwords."""
+    line = config.line.place() if sent[:6].lower() == "basic " else nullcontext(enter_result=True)
+    async with line as my_turn:
+        verdict = await _check(config, request, override) if my_turn else None
+    return verdict if isinstance(verdict, Identity) else _locked_out(wait)
+
+
+def _locked_out(wait: int) -> Refused:
+    error = "too many different credentials came from this address"
+    return Refused(error, f"wait {wait} s", status=503, retry_after=wait, reason="locked out")
 
 
 async def _check(config: WebConfig, request: web.Request, override: Override | None) -> Identity | Refused:

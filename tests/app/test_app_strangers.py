@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import aiohttp
+import bcrypt
 import pytest
 from appworld import Answer, World
 from handset import Handset
@@ -155,6 +156,31 @@ async def test_who_guesses_from_alertmanagers_address_does_not_lock_it_out(guard
     await asyncio.gather(*(knock(guarded, **bearer(f"guess{number}")) for number in range(40)))
     assert (await knock(guarded, **bearer(TOKEN))).status == 200
     assert (await knock(guarded, OUTSIDE, **bearer(TOKEN))).status == 200, "nor any other address"
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+async def test_nor_after_a_restart_that_the_guesser_uses_before_alertmanager_does(
+    stage: World, scheme: str
+) -> None:
+    """All that is known then is from which addresses webhooks came: the ledger has that."""
+
+    def sent(word: str) -> dict[str, str]:
+        return (
+            bearer(word) if scheme == "Bearer" else {"Authorization": aiohttp.encode_basic_auth("am", word)}
+        )
+
+    hashed = bcrypt.hashpw(TOKEN.encode(), bcrypt.gensalt(4)).decode()
+    basic = f"basic_auth_users: {{am: {hashed}}}"
+    file = stage.folder / "web.yaml"
+    file.write_text(basic if scheme == "Basic" else f"authorization: {{credentials: {TOKEN}}}")
+    stage.options["web_config_file"] = file
+    await stage.start()
+    assert (await knock(stage, **sent(TOKEN))).status == 200
+    await stage.restart()
+    for address, status in (("127.0.0.1", 200), (OUTSIDE, 503)):
+        codes = [(await knock(stage, address, **sent(f"guess{number}"))).status for number in range(21)]
+        assert codes == [401] * 20 + [503]
+        assert (await knock(stage, address, **sent(TOKEN))).status == status
 
 
 async def test_wrong_credentials_of_a_source_count_too(stage: World) -> None:
