@@ -81,10 +81,10 @@ class Store:
 
     async def commits(self) -> bool:
         """Tell whether writes are being committed; where the database refused the last one, by trying one."""
-        if self.working and self._writer.failing:
+        if self.working and self._writer.failing and not self._writer.hung:
             with suppress(Overloaded, SQLAlchemyError):
                 await remember(self, "last trial", self._now().isoformat())
-        return self.working and self._writer.failing is None
+        return self.working and self._writer.failing is None and not self._writer.hung
 
     @property
     def waiting(self) -> int:

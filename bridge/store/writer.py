@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
@@ -33,6 +34,9 @@ _QUEUE: Final = 1024
 
 _TRIES: Final = 3
 """How often a transaction is tried that fails by nothing but its moment."""
+
+_HUNG: Final = 20.0
+"""Seconds for a batch after which nothing may come of it any more: a disk, or a server, that hangs."""
 
 _REFUSALS: Final = 2
 """So many of a batch may wait in vain for the database, one after the other; then the rest is told so."""
@@ -117,6 +121,7 @@ class Writer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
+        self._since: float | None = None
         self.failing: Exception | None = None
         """How the database refused the last transaction: locked, its disk full, or gone; None: it did not."""
 
@@ -124,6 +129,11 @@ class Writer:
     def working(self) -> bool:
         """Whether the task that commits is alive."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def hung(self) -> bool:
+        """Whether what is being committed has been for so long that it may never be."""
+        return self._since is not None and time.monotonic() - self._since > _HUNG
 
     @property
     def waiting(self) -> int:
@@ -162,7 +172,9 @@ class Writer:
         try:
             while True:
                 batch = await self._lanes.take()
+                self._since = time.monotonic()
                 await self._commit(batch)
+                self._since = None
                 if not self._lanes:
                     self._idle.set()
         finally:

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from bridge.incidents import Change, Incident
-from bridge.store import Overloaded, Scope, Store, Tx, recall, remember
+from bridge.store import Overloaded, Scope, Store, Tx, recall, remember, writer
 from bridge.store.tables import incidents, meta, pages, timeline
 
 Job = Callable[[Tx], Awaitable[Any]]
@@ -278,6 +278,17 @@ async def test_what_the_database_refuses_to_one_alone_it_refuses_to_no_other(
     done = await together(store.write(refused), *(store.write(note(name)) for name in "abc"))
     assert done[1:] == ["a", "b", "c"]
     assert {"a", "b", "c"} <= await noted(look)
+
+
+async def test_a_ledger_whose_commit_hangs_does_not_count_as_one_that_commits(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that has gone away under a mount: there is no error, and no end."""
+    async with Gate(store):
+        assert await store.commits()
+        monkeypatch.setattr(writer, "_HUNG", 0.0)
+        assert not await store.commits()
+    assert await store.commits()
 
 
 # --- callers ----------------------------------------------------------------------------------
