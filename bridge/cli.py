@@ -74,6 +74,7 @@ class _Commands(click.Group):
             "command",
             "Run a strict APNs and virtual phones on this machine.",
         ),
+        "test": ("bridge.proving", "test", "Test what a configuration does, without a bridge."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

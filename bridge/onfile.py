@@ -22,14 +22,19 @@ from bridge.views import account
 
 
 def loaded(file: Path) -> Settings:
-    """Read a configuration file with its calendars; its problems end the command.
+    """Read a configuration file as `read` does; its problems end the command."""
+    try:
+        return read(file)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def read(file: Path) -> Settings:
+    """Read a configuration file with its calendars. Raises ConfigError.
 
     A calendar that cannot be read is warned of: nobody is on call by it.
     """
-    try:
-        settings = load(file)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from None
+    settings = load(file)
     return asyncio.run(_with_calendars(settings)) if settings.feeds else settings
 
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from bridge import config
 from bridge.config import values
-from bridge.config.loading import keys_of
 from bridge.config.model import Model
 from bridge.config.part import Part
+from bridge.config.shape import keys_of
 from bridge.oncall import Phone, Roster
 
 TOP = Path(__file__).parent.parent

@@ -104,6 +104,7 @@ TOP = frozenset(
         "manage",
         "onduty",
         "onfile",
+        "proving",
         "rig",
         "standin",
         "trials",
