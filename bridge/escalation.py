@@ -50,13 +50,20 @@ def restart(change: Change, due_at: datetime, why: str) -> Change:
     )
 
 
-def advance(change: Change, policy: Receiver, on_call: OnCall, now: datetime) -> Change:
-    """Ring, go on to the next step, or end as unanswered, until nothing is due at `now`."""
+def advance(
+    change: Change, policy: Receiver, on_call: OnCall, now: datetime, *, to_the_end: bool = True
+) -> Change:
+    """Ring, go on to the next step, or end as unanswered, until nothing is due at `now`.
+
+    Not `to_the_end`: what comes after the last step stays due.
+    """
     rounds = 0
     while _is_due(change.incident, now):
         if not _step_is_over(change.incident, policy, now):
             change = _ring(change, policy, on_call, now)
             continue
+        if not to_the_end and change.incident.step >= len(policy.steps):
+            return change
         change = _next_step(change, policy, on_call, now)
         rounds += change.incident.step == 1
         if rounds > 1 and change.incident.due_at is not None:
@@ -147,6 +154,8 @@ def _next_step(change: Change, policy: Receiver, on_call: OnCall, now: datetime)
         return change.note("next step", f"step {incident.step + 1}") if _worth_a_line(incident) else change
     if incident.round <= policy.repeat or (policy.endless and not incident.reached):
         why = "the policy is repeated" if incident.reached else "nobody was reached: the policy is repeated"
+        if incident.round == policy.repeat + 1:  # an alarm of its own goes out: others may be reached
+            change = change.note("nobody reached", "the policy has ended; it is repeated until somebody is")
         pause = incident.round > 1 and not _anybody_left(incident, policy, on_call, now)
         due_at = now + _PAUSE if pause else now
         change = change.to(round=incident.round + 1, step=1, due_at=due_at, **_FRESH_STEP)

@@ -94,9 +94,11 @@ def receive(
         # Firing first: an alert that takes over from another keeps the incident open.
         change = fire(change, batch.arrivals, times, now)
         change = resolve(change, batch.resolved, receiver, on_call, now)
-        # What goes on from before is the clock's to decide.
+        # What goes on from before is the clock's to decide, and so is the end: an alarm may hang on it.
         begun = change.incident.series != before.series
-        changes.append(advance(change, receiver, on_call, now) if begun else change)
+        if begun:
+            change = escalation.advance(change, receiver, on_call, now, to_the_end=False)
+        changes.append(change)
     return tuple(changes)
 
 

@@ -1,4 +1,4 @@
-"""Nobody answered: an alarm of its own, decided in the same transaction, so that no restart loses it."""
+"""Nobody answered, or was reached: an alarm of its own, in the same transaction: no restart loses it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _NAME: Final = "PushkitBridgeIncidentUnanswered"
 
 
 def just_now(change: Change) -> bool:
-    """Tell whether nobody answered, by this very decision.
+    """Tell whether nobody answered or was reached, by this very decision.
 
     An alarm of that is none again, nor is a drill. Of the bridge's own troubles only a missing heartbeat is
     worth one.
     """
-    now_so = any(event.kind == "unanswered" for event in change.events)
+    now_so = _said(change, "unanswered") or _said(change, "nobody reached")
     slot = change.incident.slot
     own = slot.source in {alerts.INTERNAL_SOURCE, alerts.DRILL_SOURCE}
     return now_so and (not own or ("alertname", watchdogs.MISSING) in slot.group)
@@ -42,15 +42,21 @@ def with_alarms(
     for change in filter(just_now, changes):
         incident = change.incident
         receiver, series = incident.slot.receiver, str(incident.series)
-        log.error("unanswered", incident=incident.id, receiver=receiver)
+        answered = "answered" if _said(change, "unanswered") else "could be reached for"
+        goes_on = "it rings nobody any more" if _said(change, "unanswered") else "it is tried on and on"
+        log.error("unanswered", incident=incident.id, receiver=receiver, goes_on=goes_on)
         what = some((episode.labels.get("alertname", "") for episode in incident.firing), 3, 96)
-        summary = f"Nobody answered {what} at {receiver}: it rings nobody any more (incident {incident.id})"
+        summary = f"Nobody {answered} {what} at {receiver}: {goes_on} (incident {incident.id})"
         # By its series each time is news, also while the alarm of the last time is acknowledged.
         labels = {"severity": "critical", "incident": incident.id, "receiver": receiver, "series": series}
         alarm = alerts.internal(_NAME, labels, {"summary": summary}, now)
         ways = {alarm.alerts[0].fingerprint: (Destination(slot_of(settings, incident.id)),)}
         done += lifecycle.receive(by_slot, alarm, ways, settings.policy_of, on_call, times, now)
     return done
+
+
+def _said(change: Change, kind: str) -> bool:
+    return any(event.kind == kind for event in change.events)
 
 
 def slot_of(settings: Settings, incident_id: str) -> Slot:

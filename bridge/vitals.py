@@ -70,6 +70,8 @@ class Vitals:
         stats = await self._store.stats()
         if stats.overdue:
             reasons.append(f"{stats.overdue} pages are overdue without an outcome")
+        if stats.unheard_alarms:
+            reasons.append(f"{stats.unheard_alarms} of the bridge's own alarms reach nobody")
         if self._sender.misconfigured:
             reasons.append(f"APNs refuses every push: {self._sender.misconfigured}")
         elif not self._transport().usable:

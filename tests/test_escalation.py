@@ -102,6 +102,24 @@ def test_a_policy_whose_pushes_nobody_took_is_repeated_without_end() -> None:
     assert story.incident.unanswered_at is None
 
 
+@pytest.mark.parametrize("repeat", [0, 2])
+def test_the_end_of_a_policy_that_reached_nobody_is_told_once_after_its_own_rounds(repeat: int) -> None:
+    """Others may be reached, and are alarmed by it; the rounds that are added tell of nothing new."""
+    story = started(Story(receiver(step("platform", times=1, then_after=60), repeat=repeat)))
+    story.wait(59 + 60 * repeat, accept=False)
+    assert "nobody reached" not in story.events
+    story.wait(3600, accept=False)
+    assert story.events.count("nobody reached") == 1
+
+
+def test_a_policy_that_has_nobody_to_ring_tells_of_it_at_once() -> None:
+    story = started(Story(receiver(step("on-call"))))
+    assert story.rings == []
+    assert story.events.count("nobody reached") == 1
+    story.wait(3600)
+    assert story.events.count("nobody reached") == 1
+
+
 # --- nobody to ring ---------------------------------------------------------------------------
 
 

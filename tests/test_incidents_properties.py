@@ -89,6 +89,10 @@ class Watched(Story):
             assert wanted or timed_out
         if before.state is State.RESOLVED:
             assert (after.state, change.pages) == (State.RESOLVED, ())
+        rounds = self.policy.repeat + 1
+        if before.series == after.series and before.round <= rounds < after.round:
+            assert any(event.kind == "nobody reached" for event in change.events)
+            assert not after.reached
         if not wanted and before.unanswered_at is not None and after.open:
             assert {page.kind for page in change.pages} <= QUIET
 

@@ -12,7 +12,9 @@ from desks import Office, make_settings, office
 from ledgers import LEASE
 
 from bridge import people, settlement
+from bridge.matchers import parse_matchers
 from bridge.pushes import Accepted, Rejected
+from bridge.routing import Route
 from bridge.store.calls import Receipt
 from bridge.store.outbox import Ways
 from bridge.store.tables import episodes, incidents
@@ -74,6 +76,27 @@ async def test_the_last_phone_that_could_ring_fails(room: Office) -> None:
     await push(room, Rejected("BadPriority"))  # the call
     await push(room, Rejected("BadPriority"))  # the notification that stands in
     assert len(await alarms(room)) == 1
+
+
+async def test_what_never_reached_anybody_is_an_alarm_too_in_the_same_commit(room: Office) -> None:
+    """Its policy goes on without end, but others can be reached: those of the root receiver."""
+    to_nobody = Route("nobody", parse_matchers("alertname=DiskFull"))
+    room.desk.settings = make_settings(
+        receiver(), receiver(step("gone"), name="nobody"), route=Route("platform", routes=(to_nobody,))
+    )
+    (change,) = await room.fire("DiskFull")
+    name = change.incident.id
+    assert await alarms(room) == [], "left to the clock"
+    commits = room.transactions.count("commit")
+    await room.desk.advance([name])
+    assert room.transactions.count("commit") == commits + 1
+    (alarm,) = await alarms(room)
+    assert (alarm["receiver"], alarm["state"], alarm["ring"]) == ("platform", "triggered", 1)
+    ((labels, annotations),) = [
+        (row["labels"], row["annotations"]) for row in await room.look.rows(episodes, source="pushkit-bridge")
+    ]
+    assert labels["receiver"] == "nobody"
+    assert "could be reached" in annotations["summary"]
 
 
 async def test_a_webhook_at_that_very_instant_leaves_it_to_the_clock(room: Office) -> None:

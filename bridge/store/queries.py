@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import ColumnElement, and_, func, literal, or_, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.alerts import DRILL_SOURCE
+from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE
 from bridge.store import rows
 from bridge.store.devices import DOUBTFUL
 from bridge.store.tables import (
@@ -41,7 +41,8 @@ OVERDUE: Final = timedelta(minutes=2)
 class Stats:
     """Counts for metrics and readiness. `oldest` is the due time of the longest waiting page.
 
-    `overdue_since` is when the time of the first page was over that is overdue.
+    `overdue_since` is when the time of the first page was over that is overdue; `unheard_alarms` counts
+    the bridge's own alarms whose whole policy has reached nobody.
     """
 
     pages: Mapping[str, int]
@@ -52,6 +53,7 @@ class Stats:
     troubled: Mapping[str, str]
     doubtful: Mapping[str, int] = field(default_factory=dict)
     overdue_since: datetime | None = None
+    unheard_alarms: int = 0
 
 
 async def stats(connection: AsyncConnection, now: datetime) -> Stats:
@@ -66,6 +68,8 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
     unanswered = (
         real & OPEN_INCIDENT & incidents.c.unanswered_at.is_not(None) & (incidents.c.state == "triggered")
     )
+    alarm = (incidents.c.source == INTERNAL_SOURCE) & OPEN_INCIDENT & (incidents.c.state == "triggered")
+    unheard = alarm & (incidents.c.round > 1) & ~incidents.c.reached
     oldest: datetime | None = (
         await connection.execute(select(func.min(pages.c.due_at)).where(OPEN_PAGE))
     ).scalar()
@@ -93,6 +97,7 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
         overdue_since=first,
         troubled=_counts(trouble),
         doubtful=_counts(doubtful),
+        unheard_alarms=(await connection.execute(select(func.count()).where(unheard))).scalar_one(),
     )
 
 

@@ -29,6 +29,7 @@ _TONES: Final[dict[str, Tone]] = {
     "silenced": "warn",
     "unacknowledged": "warn",
     "cannot ring": "bad",
+    "nobody reached": "bad",
     "unanswered": "bad",
     "note": "info",
     "ring": "info",

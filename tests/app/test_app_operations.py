@@ -279,6 +279,34 @@ async def test_where_apns_revokes_the_key_the_outgoing_webhook_fires_and_the_sig
     assert watchdog.pings > 1, "the key is good again, and a page has proved it"
 
 
+async def test_a_policy_that_reaches_nobody_alarms_others_and_where_they_are_deaf_the_sign_of_life_is_withheld(
+    stage: World, watchdog: Watchdog
+) -> None:
+    """Rule 12: every page has its outcome, and yet an alert waits that no person knows of."""
+    stage.options["heartbeat_url"] = watchdog.url
+    empty = [{"name": "platform", "escalation": [stage.step("platform")]}]
+    stage.config["people"].append({"name": "carol"})  # who has no phone yet
+    stage.config["device_groups"].append({"name": "night", "owners": ["carol"]})
+    stage.config["receivers"] = [*empty, {"name": "night", "escalation": [stage.step("night")]}]
+    stage.config["route"]["routes"] = [{"matchers": ["alertname=DiskFull"], "receiver": "night"}]
+    await stage.start()
+    await stage.webhook(stage.alert())
+    titles = [one["title"] for one in await stage.incidents()]
+    assert sorted(titles) == ["DiskFull", "PushkitBridgeIncidentUnanswered"]
+    assert stage.rings() == [0], "those of the root receiver"
+    await minute(stage)
+    assert watchdog.pings == 2
+    stage.config["receivers"][0] = {"name": "platform", "escalation": [stage.step("night")]}
+    assert (await stage.reload()).status == 200
+    await stage.webhook(stage.alert(resolved=True))
+    await stage.webhook(stage.alert(instance="two"))
+    heard = watchdog.pings
+    await minute(stage)
+    await minute(stage)
+    assert watchdog.pings == heard
+    assert stage.metric("heartbeats_total", outcome="withheld") >= 2
+
+
 async def test_the_sign_of_life_is_withheld_while_apns_cannot_be_reached(
     watched: World, watchdog: Watchdog
 ) -> None:

@@ -278,4 +278,4 @@ async def test_more_incidents_than_one_request_takes_are_replayed_by_several(
 ) -> None:
     monkeypatch.setattr("bridge.api.ledger._INCIDENTS", 1)
     found = json.loads((await ask(refused, "ledger", "replay", "--since", "1h", *JSON)).stdout)
-    assert len(found["incidents"]) == 2, "the alert's, and that of the alarm that it was refused"
+    assert len(found["incidents"]) == 3, "the alert's, and those of the alarms: refused, and nobody reached"
