@@ -98,6 +98,7 @@ class Sender:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._posts: set[asyncio.Task[None]] = set()
+        self._taking: asyncio.Task[bool] | None = None
         self._wake = asyncio.Event()
         self.pulse = Pulse("sender")
         self.healthy = True
@@ -140,12 +141,18 @@ class Sender:
             due = await self._store.read(outbox.next_due, paging=True)
             if due is None or due > self._clock.now():
                 return
-            claim = await self._claim(ways)
-            self._desk.tell(claim.settled)
-            for bundle in claim.bundles:
-                self._start(bundle)
-            if not claim.more:
+            # Whoever stops this loop does not stop a claim: once committed, it is nobody else's for a lease.
+            self._taking = asyncio.create_task(self._take(ways))
+            if not await asyncio.shield(self._taking):
                 return
+
+    async def _take(self, ways: Ways) -> bool:
+        """Claim, and start the sends; whether more is due."""
+        claim = await self._claim(ways)
+        self._desk.tell(claim.settled)
+        for bundle in claim.bundles:
+            self._start(bundle)
+        return claim.more
 
     async def _claim(self, ways: Ways) -> Claim:
         settings = self._desk.settings
@@ -167,7 +174,9 @@ class Sender:
             task.add_done_callback(tasks.discard)
 
     async def drain(self) -> None:
-        """Wait until every send under way is settled."""
+        """Wait until every send under way is settled, and those of a claim that is being committed."""
+        if self._taking is not None:
+            await asyncio.wait([self._taking])
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -172,6 +172,30 @@ async def test_a_sender_that_died_between_send_and_settlement_is_made_up_for_by_
     assert [row[2] for row in await sending.pages()] == ["accepted"]
 
 
+async def test_a_loop_that_is_stopped_while_its_claim_is_committed_sends_what_it_has_claimed(
+    sending: World,
+) -> None:
+    """Else nobody would for the length of a lease, and the phone would be busy: at each rolling update."""
+    await sending.room.fire("DiskFull")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: Any) -> None:
+        begun.set()
+        await go_on.wait()
+
+    store = sending.room.store
+    ahead = asyncio.create_task(store.write(hold))
+    await begun.wait()
+    async with running(sending.sender.run()):
+        while not store.waiting:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0)
+    go_on.set()
+    await ahead
+    await sending.sender.drain()
+    assert fates(sending) == ["rang"]
+    assert [row[2] for row in await sending.pages()] == ["accepted"]
+
+
 # --- what is withdrawn under way --------------------------------------------------------------
 
 
