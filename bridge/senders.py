@@ -6,7 +6,11 @@ listener can send a webhook with wrong credentials, and must not be able to ring
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import math
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final, Literal, TypeAlias
@@ -17,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bridge import alarms
 from bridge.desk import Desk
-from bridge.store import Overloaded, Store, recall, remember
+from bridge.store import Overloaded, Store, Tx, note, noted, recall
 from bridge.web.lockout import network
 
 log = structlog.get_logger()
@@ -26,6 +30,9 @@ Sender: TypeAlias = Literal["known", "inside", "outside"]
 
 _NAME: Final = "senders"
 _MOST: Final = 256
+_LOOK: Final = 5.0
+"""Seconds between looks for those whom other bridges have let in."""
+
 _LASTS: Final[dict[Sender, timedelta]] = {
     "known": alarms.TTL,
     "inside": timedelta(days=1),
@@ -35,28 +42,49 @@ _LASTS: Final[dict[Sender, timedelta]] = {
 
 
 class Senders:
-    """The addresses from which webhooks came with good credentials, over restarts too; the last _MOST."""
+    """The addresses from which webhooks came with good credentials, over restarts too; the last _MOST.
+
+    Several bridges on one ledger share them: each adds to what is there.
+    """
 
     def __init__(self, store: Store, known: tuple[str, ...] = ()) -> None:
         self._store = store
         self._known = dict.fromkeys(known)
+        self._looking = asyncio.Lock()
+        self._looked_at = -math.inf
 
     @classmethod
     async def load(cls, store: Store) -> Senders:
         """Read them from the ledger."""
-        with suppress(msgspec.MsgspecError):
-            return cls(store, msgspec.json.decode(await recall(store, _NAME) or "[]", type=tuple[str, ...]))
-        return cls(store)
+        return cls(store, _decoded(await recall(store, _NAME)))
 
     async def welcome(self, address: str) -> None:
         """Know an address from now on. Raises nothing: what cannot be kept is known until the next start."""
         place = network(address)
         if place in self._known:
             return
-        self._known[place] = None
-        self._known = dict.fromkeys(list(self._known)[-_MOST:])
+        self._learn([place])
+
+        async def job(tx: Tx) -> tuple[str, ...]:
+            before = _decoded(await noted(tx.connection, _NAME))
+            known = tuple(dict.fromkeys((*before, place)))[-_MOST:]
+            await note(tx.connection, _NAME, msgspec.json.encode(known).decode())
+            return known
+
         with suppress(Overloaded, SQLAlchemyError):
-            await remember(self._store, _NAME, msgspec.json.encode(tuple(self._known)).decode())
+            self._learn(await self._store.write(job))
+
+    def _learn(self, places: Iterable[str]) -> None:
+        self._known = dict.fromkeys(list(self._known | dict.fromkeys(places))[-_MOST:])
+
+    async def _look_again(self) -> None:
+        """Learn whom other bridges have let in; not for each of a flood of strangers."""
+        async with self._looking:
+            if time.monotonic() - self._looked_at < _LOOK:
+                return
+            with suppress(SQLAlchemyError):
+                self._learn(_decoded(await recall(self._store, _NAME)))
+            self._looked_at = time.monotonic()
 
     def standing(self, address: str) -> Sender:
         """Tell who it is: let in before, of the same network (no public address), or a stranger."""
@@ -70,6 +98,8 @@ class Senders:
 
     async def refused(self, desk: Desk, source: str, address: str, error: str) -> None:
         """Open an incident for a webhook that was refused (rule 7); a stranger's rings nobody."""
+        if self.standing(address) != "known":
+            await self._look_again()
         sender = self.standing(address)
         rings = sender != "outside"
         told = (
@@ -84,3 +114,9 @@ class Senders:
             rings=rings,
             lasts=_LASTS[sender],
         )
+
+
+def _decoded(kept: str | None) -> tuple[str, ...]:
+    with suppress(msgspec.MsgspecError):
+        return msgspec.json.decode(kept or "[]", type=tuple[str, ...])
+    return ()

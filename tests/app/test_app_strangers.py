@@ -1,16 +1,19 @@
 """Wrong credentials at both listeners: who rings whom (rule 7), who has to wait, and who never has."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import bcrypt
 import pytest
 from appworld import Answer, World
+from desks import office
 from handset import Handset
 
 from bridge import senders
 from bridge.senders import Senders
+from bridge.store.tables import incidents
 from bridge.web import lockout
 
 TOKEN = "a-bearer-token-of-some-length"
@@ -110,6 +113,23 @@ async def test_an_alertmanager_that_was_let_in_once_rings_when_it_is_refused_als
     assert (await knock(guarded, OUTSIDE, **bearer("rotated"))).status == 401
     await guarded.pass_(40)
     assert len(guarded.rings()) == before + 1
+
+
+async def test_bridges_on_one_ledger_know_whom_the_others_have_let_in(tmp_path: Path) -> None:
+    """Else what one of them refuses would be a stranger's, who rings nobody (rule 7)."""
+    async with office(tmp_path) as room:
+        first, second = await Senders.load(room.store), await Senders.load(room.store)
+        await first.welcome("1.1.1.1")
+        await second.welcome("9.9.9.9")
+        third = await Senders.load(room.store)
+        assert [third.standing(one) for one in ("1.1.1.1", "9.9.9.9", "8.8.8.8")] == [
+            "known",
+            "known",
+            "outside",
+        ]
+        await second.refused(room.desk, "default", "1.1.1.1", "wrong")
+        (row,) = await room.look.rows(incidents)
+        assert ["sender", "known"] in row["group_values"]
 
 
 async def test_a_flood_of_wrong_credentials_rings_once_a_day_and_not_more(guarded: World) -> None:
