@@ -32,12 +32,14 @@ async def open_page(browser: Browser) -> AsyncIterator[Open]:
     """Give what opens a page, in a profile of its own; at the end, none may have complained.
 
     What a page says to its console counts as a complaint: scripts that fail, and whatever its content
-    security policy forbids. `page.complaints` is a list that a test may clear where it causes some.
+    security policy forbids. `more` goes to the profile. `page.complaints` is a list that a test may clear where it causes some.
     """
     opened: list[Page] = []
 
-    async def open_(url: str, size: dict[str, int] = WIDE, scheme: str = "light") -> Page:
-        context = await browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    async def open_(url: str, size: dict[str, int] = WIDE, scheme: str = "light", **more: Any) -> Page:
+        context = await browser.new_context(
+            viewport=size, color_scheme=scheme, reduced_motion="reduce", **more
+        )
         context.set_default_timeout(30_000)
         page = await context.new_page()
         complaints: list[str] = []

@@ -14,6 +14,7 @@ from .conftest import NARROW, WIDE, Open, assert_accessible, assert_nothing_scro
 
 expect.set_options(timeout=30_000)
 
+HOSTILE = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
 LONG = "a-name-that-is-so-long-that-no-phone-can-show-it-on-one-line-" * 3
 
 
@@ -120,6 +121,50 @@ async def test_somebody_else_is_put_on_call_for_a_time_and_taken_off_again(
     await expect(page.locator(".person").first).to_have_text("bob")
     await page.get_by_role("form", name="Delete the override of bob by primary").get_by_role("button").click()
     await expect(page.locator(".person").first).to_have_text("alice")
+
+
+async def test_nothing_that_an_alert_says_is_more_than_text(world: World, open_page: Open) -> None:
+    """In every label and annotation; what became markup would run, or be forbidden: both are complaints."""
+    alert = world.alert(HOSTILE, severity=HOSTILE, **{HOSTILE: HOSTILE})
+    alert["annotations"] = {"summary": HOSTILE, HOSTILE: HOSTILE, "runbook_url": "javascript:alert(5)"}
+    alert["generatorURL"] = "javascript:alert(6)"
+    await world.webhook(alert, externalURL="javascript:alert(7)")
+    page = await open_page(world.url)
+    await is_live(page)
+    await world.webhook(world.alert("Over", **{HOSTILE: HOSTILE}))  # what a stream brings is markup no more
+    await expect(page.get_by_role("row", name="Over")).to_be_visible()
+    await world.webhook(world.alert("Over", resolved=True, **{HOSTILE: HOSTILE}))
+    (one,) = await world.incidents()
+    for path in ("/", f"/incidents/{one['id']}", "/incidents", "/explain"):
+        await page.goto(world.url + path)
+        if path == "/explain":
+            await page.get_by_role("button", name="Explain it").click()
+        if path != "/incidents":
+            await expect(page.get_by_text(HOSTILE).first).to_be_attached()
+        assert await page.locator("img, script:not([src]), [onerror], a[href^='javascript:']").count() == 0
+
+
+async def test_a_viewer_has_no_buttons_and_a_wrong_token_does_nothing(world: World, open_page: Open) -> None:
+    world.config["console"] = {"operators": ["carol"], "trusted_proxies": ["127.0.0.1"]}
+    assert (await world.reload()).status == 200
+    await world.webhook(world.alert("DiskFull"))
+    dave = await open_page(await page_of(world), extra_http_headers={"X-Forwarded-User": "dave"})
+    await expect(dave.get_by_text("read-only")).to_be_visible()
+    for path in ("", "/phones", "/oncall"):
+        await dave.goto(world.url + path if path else await page_of(world))
+        assert await dave.get_by_role("button").count() == 0
+    carol = await open_page(await page_of(world), extra_http_headers={"X-Forwarded-User": "carol"})
+    form = carol.locator("form", has=carol.get_by_label("For the timeline"))
+    await form.get_by_label("For the timeline").fill("looking")
+    await form.locator("[name=csrf]").evaluate("field => { field.value = '0'.repeat(64) }")
+    await form.get_by_role("button").click()
+    await expect(carol.get_by_text("this form is not of this session")).to_be_visible()
+    carol.complaints.clear()  # Chromium tells of the refusal
+    await carol.goto(await page_of(world))
+    await expect(carol.locator(".timeline")).not_to_contain_text("looking")
+    await form.get_by_label("For the timeline").fill("looking")
+    await form.get_by_role("button").click()
+    await expect(carol.locator(".timeline")).to_contain_text("carol: looking")
 
 
 async def test_after_a_restart_the_page_is_live_again_by_itself(world: World, open_page: Open) -> None:

@@ -63,7 +63,11 @@ async def only_incident(rig: Rig) -> dict[str, Any]:
 async def test_a_phone_that_enrols_on_the_page_rings_and_its_answer_ends_the_ring_elsewhere(
     tmp_path: Path, open_page: Open
 ) -> None:
+    """Issue 7's evening: alert, ring, answer, and the console beside them that tells it without a reload."""
     async with running(tmp_path, [["alice"]]) as (rig, alertmanager):
+        console = await open_page(rig.bridge_url)
+        headline, row = console.get_by_role("heading", level=1), console.get_by_role("row", name="DiskFull")
+        await expect(headline).to_have_text("Nothing is ringing")
         pocket, _ = await rig.enrol("alice", "pocket")
         page = await open_page(rig.simulator.control_url)
         await page.get_by_label("One more phone").fill("bedside")
@@ -83,10 +87,14 @@ async def test_a_phone_that_enrols_on_the_page_rings_and_its_answer_ends_the_rin
         await bedside.rings("CRITICAL DiskFull")
         await other.rings("CRITICAL DiskFull")
         await assert_accessible(page)
+        await expect(headline).to_have_text("1 incident ringing", timeout=PATIENCE)
+        await expect(row).to_contain_text("nobody yet")
         await bedside.button("Answer").click()
         await bedside.shows("The bridge knows: you have it.")
         await other.shows("answered by alice")
         await other.shows_no_call()
+        await expect(headline).to_have_text("Nothing is ringing", timeout=PATIENCE)
+        await expect(row).to_contain_text("alice has it", timeout=PATIENCE)
         assert pocket.calls.items[-1].state == "ended"
         assert ((await only_incident(rig))["state"], (await only_incident(rig))["acknowledged_by"]) == (
             "acknowledged",
@@ -102,7 +110,9 @@ async def test_a_phone_that_enrols_on_the_page_rings_and_its_answer_ends_the_rin
         await assert_accessible(page)
         await bedside.button("Give back").click()
         await bedside.rings("CRITICAL DiskFull")
+        await expect(headline).to_have_text("1 incident ringing", timeout=PATIENCE)
         await page.close()  # before its bridge ends, of which it would complain
+        await console.close()
 
 
 async def test_a_decline_rings_the_next_step_and_do_not_disturb_lets_a_notification_through_alone(
