@@ -28,6 +28,9 @@ LOOK: Final = timedelta(seconds=30)
 _LATE: Final = 2 * LOOK
 """A look this long after the one before says that nobody could have heard them in between."""
 
+_ABANDONED: Final = timedelta(minutes=10)
+"""One that nobody has looked at for so long is in no bridge's configuration any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
@@ -112,6 +115,11 @@ def due_at(heartbeat: Heartbeat, watch: Watch) -> datetime:
     """Say when it is missing unless it comes."""
     due = watch.since + heartbeat.every + heartbeat.grace
     return max(due, watch.excused_until or due)
+
+
+def abandoned(watch: Watch, now: datetime) -> bool:
+    """Tell whether nobody waits for it any more; else another bridge does, by a configuration of its own."""
+    return now - watch.looked_at > _ABANDONED
 
 
 def _in_the_past(watch: Watch, heartbeat: Heartbeat, now: datetime) -> Watch:

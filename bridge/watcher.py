@@ -6,7 +6,7 @@ So neither a crash nor two who look at once make two incidents of one silence, o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -33,10 +33,11 @@ _IDLE: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a look found: the heartbeats as they are now, and those that went missing by it."""
+    """What a look found: the heartbeats as they are now, those that went missing by it, those of others."""
 
     watches: tuple[Watch, ...]
     missing: tuple[Watch, ...]
+    others: tuple[str, ...] = ()
 
 
 class Watcher:
@@ -50,6 +51,8 @@ class Watcher:
         self._clock = clock
         self._metrics = metrics
         self._wake = asyncio.Event()
+        self._mine: frozenset[str] = frozenset()
+        self._others: tuple[str, ...] = ()
         self.healthy = True
         self.looks_at = clock.now()
 
@@ -75,18 +78,26 @@ class Watcher:
         settings = self._settings()
 
         async def job(tx: Tx) -> Looked:
-            return await look(tx, settings)
+            return await look(tx, settings, self._mine)
 
         looked = await self._store.write(job)
+        self._mine = frozenset(settings.heartbeats)
+        self._tell(looked.others)
         for watch in looked.missing:
             log.error("heartbeat missing", heartbeat=watch.name, seen_at=watch.seen_at)
-        soon = self._clock.now() + (watchdogs.LOOK if looked.watches else _IDLE)
+        soon = self._clock.now() + (watchdogs.LOOK if looked.watches or looked.others else _IDLE)
         due = (
             watchdogs.due_at(settings.heartbeats[watch.name], watch)
             for watch in looked.watches
             if watch.missing_since is None
         )
         return min((soon, *due))
+
+    def _tell(self, others: tuple[str, ...]) -> None:
+        if others and others != self._others:
+            hint = "give all bridges the same configuration: here it is an alert like any other"
+            log.warning("another bridge waits for unknown heartbeats", names=others, hint=hint)
+        self._others = others
 
     async def observe(self) -> None:
         """Bring the gauges up to date."""
@@ -98,8 +109,12 @@ class Watcher:
             metrics.heartbeat_missing.labels(name).set(known[name].missing_since is not None)
 
 
-async def look(tx: Tx, settings: Settings) -> Looked:
-    """Look whether heartbeats are missing, get to know new ones, and forget those that are gone."""
+async def look(tx: Tx, settings: Settings, mine: Collection[str] = ()) -> Looked:
+    """Look whether heartbeats are missing, get to know new ones, and forget those that are gone.
+
+    Gone is one of `mine`, those that this bridge had before, and one that nobody looks at. Any other is
+    another bridge's: a replica whose configuration is not the same must not blind it.
+    """
     known, wanted = await heartbeats.load(tx.connection), settings.heartbeats
     watches = [watchdogs.look(one, known.get(name), tx.now) for name, one in wanted.items()]
     missing = [
@@ -110,12 +125,14 @@ async def look(tx: Tx, settings: Settings) -> Looked:
     for watch in missing:
         slot = watchdogs.slot_of(watch.name, wanted[watch.name].receiver)
         await alarms.tell(tx, settings, watchdogs.missing(watch, tx.now), slot, ttl=watchdogs.TTL)
-    gone = sorted(known.keys() - wanted.keys())
+    unknown = sorted(known.keys() - wanted.keys())
+    gone = [name for name in unknown if name in mine or watchdogs.abandoned(known[name], tx.now)]
     for name in gone:
         await alarms.tell(tx, settings, watchdogs.over(name, tx.now))
     await heartbeats.save(tx.connection, known, watches)
     await heartbeats.forget(tx.connection, gone)
-    return Looked(tuple(watches), tuple(missing))
+    others = tuple(name for name in unknown if name not in gone)
+    return Looked(tuple(watches), tuple(missing), others)
 
 
 async def beat(

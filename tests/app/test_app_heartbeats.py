@@ -8,6 +8,7 @@ import pytest
 from appworld import World, without
 from builders import NOW, at
 from commands import ask
+from structlog.testing import capture_logs
 
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -265,6 +266,22 @@ async def test_a_heartbeat_that_is_taken_out_ends_its_incident_and_is_forgotten(
     assert await missing(watching) == [], "it is waited for since the reload"
     await watching.pass_(1)
     assert await missing(watching) == ["prometheus"]
+
+
+async def test_one_that_was_taken_out_of_a_bridge_that_was_down_is_named_and_soon_forgotten(
+    watching: World,
+) -> None:
+    """Another bridge on the same ledger may have it still, until nobody has looked for ten minutes."""
+    await watching.pass_(6 * MINUTE)
+    watching.config["heartbeats"] = []
+    with capture_logs() as logs:
+        await watching.restart()
+        await watching.pass_(10 * MINUTE)
+    (told,) = [one for one in logs if one["event"].startswith("another bridge waits")]
+    assert told["names"] == ("prometheus",)
+    assert await missing(watching) == ["prometheus"]
+    await watching.pass_(30)
+    assert await missing(watching) == []
 
 
 async def test_a_heartbeat_that_is_renamed_is_another_one(watching: World) -> None:

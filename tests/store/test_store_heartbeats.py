@@ -66,3 +66,38 @@ async def test_several_who_look_at_the_same_instant_open_one_incident_with_the_d
     (incident,) = await look.rows(incidents)
     assert (incident["receiver"], incident["state"]) == ("platform", "triggered")
     assert (await store.read(heartbeats.load))["full"].missing_since == at(360)
+
+
+async def test_a_bridge_that_does_not_know_a_heartbeat_ends_neither_another_bridges_wait_nor_its_alarm(
+    store: Store, clock: MovedClock, look: Look
+) -> None:
+    """Two replicas, of which one was not reloaded."""
+    times = {"every": timedelta(minutes=5), "grace": timedelta(minutes=1)}
+    one = Heartbeat("full", parse_matchers("alertname=Watchdog"), receiver="platform", **times)
+    has, has_not = make_settings(heartbeats={"full": one}), make_settings()
+    for _ in range(15):
+        await store.write(lambda tx: watcher.look(tx, has))
+        looked = await store.write(lambda tx: watcher.look(tx, has_not))
+        assert (looked.watches, looked.others) == ((), ("full",))
+        clock.move(30)
+    (incident,) = await look.rows(incidents)
+    assert incident["state"] == "triggered"
+    assert (await store.read(heartbeats.load))["full"].missing_since == at(360)
+
+
+async def test_one_that_nobody_looks_at_any_more_is_forgotten_and_its_alarm_ends(
+    store: Store, clock: MovedClock, look: Look
+) -> None:
+    """It was taken out while no bridge was running."""
+    times = {"every": timedelta(minutes=5), "grace": timedelta(minutes=1)}
+    one = Heartbeat("full", parse_matchers("alertname=Watchdog"), receiver="platform", **times)
+    for _ in range(14):
+        await store.write(lambda tx: watcher.look(tx, make_settings(heartbeats={"full": one})))
+        clock.move(30)
+    clock.move(570)
+    assert (await store.write(lambda tx: watcher.look(tx, make_settings()))).others == ("full",)
+    clock.move(1)
+    assert (await store.write(lambda tx: watcher.look(tx, make_settings()))).others == ()
+    assert await store.read(heartbeats.load) == {}
+    (incident,) = await look.rows(incidents)
+    assert incident["state"] == "resolved"
