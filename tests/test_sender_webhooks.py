@@ -234,8 +234,10 @@ async def test_more_than_one_claim_takes_goes_out_at_once(sending: World) -> Non
     many = [incident(f"Alert{number}") for number in range(510)]
     await put(sending.room.store, *many)
     await sending.put(*(page(one, "hook", kind="webhook") for one in many))
+    sending.hook.hold = asyncio.Event()
     await sending.sender.tick()
     assert len(sending.sender._tasks) == 510
+    sending.hook.hold.set()
     await sending.sender.drain()
     assert len(set(sending.hook.keys)) == 510
 
