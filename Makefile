@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/ready
 ROUNDS := 10
+MINUTES := 10
 BENCH_READY := .venv/bench-ready
 DEPLOY_READY := .venv/deploy/ready
 
@@ -12,7 +13,7 @@ PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildc
 	policy presence pushes replay routing routetree schedules silences templates texts timeintervals views watchdogs zones))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check bench soak fmt lock image manifests screenshots
+.PHONY: help demo test fuzz check bench soak chaos fmt lock image manifests screenshots
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,6 +48,11 @@ bench: $(BENCH_READY) ## measure the connection to APNs beside other clients, 20
 
 soak: $(READY) ## send a million pushes through changing faults, and count on both sides
 	@$(BIN)/python -m bench soak $(ARGS)
+
+chaos: $(READY) ## kill, cut and freeze real bridges, and look what became of each alert; MINUTES=10 SEED=1
+	@scripts/need prometheus-alertmanager cc initdb postgres
+	@seed=$(or $(SEED),$$(date +%s)); for ledger in postgresql sqlite; do \
+		$(BIN)/python -m bench chaos --ledger=$$ledger --seconds=$$(($(MINUTES) * 60)) --seed=$$seed || exit; done
 
 fmt: $(READY) ## format, and mend what the linter can mend
 	$(BIN)/ruff format

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import shutil
 import sys
 import tempfile
 from dataclasses import asdict
@@ -12,10 +14,14 @@ from pathlib import Path
 import click
 
 from bench import cells, console, machine, running, table
+from bench.chaos import driver as chaos
+from bench.chaos.report import page
+from bench.chaos.world import Kind
 from bench.figures import figures
 from bench.fuzz import driver as attack
 from bench.soak import driver, report
 from bench.world import World, build
+from bridge.telemetry import configure_logs
 
 
 @click.group()
@@ -125,6 +131,36 @@ def fuzz(*, count: int, seed: int) -> None:
     click.echo("\n".join(found.wrong))
     if found.wrong:
         raise SystemExit(1)
+
+
+@main.command("chaos")
+@click.option(
+    "--ledger", type=click.Choice(["postgresql", "sqlite"]), default="postgresql", show_default=True
+)
+@click.option("--seconds", type=click.FloatRange(1), default=300.0, show_default=True, help="Of faults.")
+@click.option(
+    "--longest", type=click.FloatRange(0.5), default=9.0, show_default=True, help="Seconds of a fault."
+)
+@click.option("--seed", type=int, help="Of the faults and alerts; without it, another each time.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="For logs; without it, kept if something is wrong."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def chaos_command(
+    *, ledger: Kind, seconds: float, longest: float, seed: int | None, folder: Path | None, as_json: bool
+) -> None:
+    """Break real processes at random moments, and look what became of each alert. Exit 1 if one was lost."""
+    seed = random.randrange(2**32) if seed is None else seed
+    place = folder or Path(tempfile.mkdtemp(prefix=f"chaos-{ledger}-{seed}-"))
+    configure_logs("error", "json")  # of the simulator, which runs here
+    plan = chaos.Plan(ledger, seconds, seed, longest)
+    found = asyncio.run(chaos.chaos(plan, place, lambda text: click.echo(text, err=True)))
+    click.echo(json.dumps(asdict(found)) if as_json else page(found))
+    if found.verdict.wrong:
+        click.echo(f"logs are in {place}", err=True)
+        raise SystemExit(1)
+    if folder is None:
+        shutil.rmtree(place)
 
 
 def _named(name: str, wanted: tuple[str, ...]) -> bool:

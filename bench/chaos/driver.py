@@ -1,0 +1,196 @@
+"""Lets a world go wrong for a while, then waits until it has settled, and judges."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from bench.chaos import faults
+from bench.chaos.verdict import Heard, Verdict, judge
+from bench.chaos.world import Kind, World, open_world
+from bridge.children import ChildError, run
+from bridge.rig import PROGRAM
+
+AT_ONCE: Final = 3
+"""Faults in force at the same time."""
+
+_SETTLE: Final = 180.0
+"""Seconds that each step of settling may take: more is stuck."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`seconds` of faults; `longest` that one of them may hold, `rate` alerts a second."""
+
+    kind: Kind
+    seconds: float
+    seed: int
+    longest: float = 9.0
+    rate: float = 2.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a run. `slowest`: seconds until a webhook of ours was accepted; `settled` as a whole."""
+
+    plan: Plan
+    verdict: Verdict
+    faults: Mapping[str, int]
+    alerts: Mapping[str, int]
+    answers: Mapping[int, int]
+    notes: Mapping[str, int]
+    slowest: float
+    settled: float
+    skipped: str = ""
+
+
+async def chaos(plan: Plan, folder: Path, say: Callable[[str], None]) -> Report:
+    """Run one world. All that is written goes into `folder`."""
+    dice = random.Random(plan.seed)
+    async with open_world(plan.kind, folder, plan.rate, dice) as world:
+        say(f"{plan.kind}: all is up, seed {plan.seed}")
+        watch, fire = asyncio.create_task(world.watch()), asyncio.create_task(world.feed.run())
+        try:
+            await _strike(world, plan, dice, say)
+            fire.cancel()
+            began, wrong = time.monotonic(), await _settle(world, say)
+            settled = time.monotonic() - began
+        finally:
+            for task in (watch, fire):
+                task.cancel()
+            await asyncio.gather(watch, fire, return_exceptions=True)
+        wrong += await _audited(world)
+        books = await world.ledger.books()
+        verdict = judge(world.feed.alerts, books, heard(world), world.spans, time.time())
+        verdict.wrong += wrong + _odd(world)
+        return Report(
+            plan=plan,
+            verdict=verdict,
+            faults=Counter(span.name for span in world.spans),
+            alerts=Counter(alert.by for alert in world.feed.alerts),
+            answers=world.feed.answers,
+            notes=world.notes,
+            slowest=max(alert.waited for alert in world.feed.alerts),
+            settled=settled,
+            skipped=""
+            if plan.kind == "postgresql" or world.disk
+            else "no full disk: it takes root, and mount",
+        )
+
+
+async def _strike(world: World, plan: Plan, dice: random.Random, say: Callable[[str], None]) -> None:
+    """Have each fault in turn, in a random order, again and again; some at the same time."""
+    known, bag = faults.of(world), list[str]()
+    end, running = time.monotonic() + plan.seconds, set[asyncio.Task[None]]()
+    pause = min(4.0, plan.seconds / len(known))
+    while time.monotonic() < end:
+        bag = bag or dice.sample(sorted(known), len(known))
+        name, hold = bag.pop(), dice.uniform(0.3, plan.longest)
+        running.add(asyncio.create_task(known[name](world, random.Random(dice.random()), hold), name=name))
+        await asyncio.sleep(dice.uniform(0, 2 * pause))
+        while len(running) >= AT_ONCE:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    for task in running:
+        await task
+    await faults.over(world)
+    say(f"{plan.kind}: the faults are over; {len(world.feed.alerts)} alerts so far")
+
+
+# --- afterwards -------------------------------------------------------------------------------
+
+
+async def _settle(world: World, say: Callable[[str], None]) -> list[str]:
+    """Await what must come once nothing is broken any more; gives what did not."""
+    feed = world.feed
+    steps: tuple[tuple[str, Callable[[], Awaitable[object]]], ...] = (
+        ("every bridge to be ready", lambda: asyncio.gather(*(one.ready() for one in world.replicas))),
+        ("every alert to be accepted", feed.accepted),
+        ("every alert to be in the ledger", lambda: _until(world, _all_known)),
+        ("every open incident to have rung", lambda: _until(world, _all_rang)),
+        ("every end to be accepted", feed.end_all),
+        ("every incident to be resolved, and every page over", lambda: _until(world, _at_rest)),
+    )
+    for what, step in steps:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(_SETTLE):
+                await step()
+        except TimeoutError:
+            return [f"stuck: waited {_SETTLE:.0f} s in vain for {what}"]
+        say(f"{world.kind}: {what}: {time.monotonic() - began:.1f} s")
+    return []
+
+
+async def _until(world: World, look: Callable[[World], Awaitable[bool]]) -> None:
+    while True:
+        if await look(world):
+            return
+        await asyncio.sleep(0.3)
+
+
+async def _all_known(world: World) -> bool:
+    return all(alert.in_ledger.is_set() for alert in world.feed.alerts)
+
+
+async def _all_rang(world: World) -> bool:
+    books, told = await world.ledger.books(), heard(world).told
+    rang = {row["incident_id"] for row in books.pages if row["call_id"] in told}
+    return all(row["id"] in rang for row in books.incidents if row["state"] != "resolved")
+
+
+async def _at_rest(world: World) -> bool:
+    verdict = judge((), await world.ledger.books(), heard(world), (), time.time())
+    return not verdict.wrong
+
+
+def heard(world: World) -> Heard:
+    """Ask the phones."""
+    told: dict[str, float] = {}
+    pushed: set[str] = set()
+    twice: list[tuple[str, str]] = []
+    for phone in world.rig.simulator.phones:
+        for push in phone.pushes.items:
+            pushed.add(push.apns_id)
+            if push.fate in {"notified", "quiet"}:
+                told.setdefault(push.apns_id, push.at.timestamp())
+        for call in phone.calls.items:
+            for record in call.records:
+                told.setdefault(record, call.history[0][0].timestamp())
+        counted = Counter(call.uuid for call in phone.calls.items)
+        twice += [(phone.name, uuid) for uuid, count in counted.items() if count > 1]
+    return Heard(told, pushed, twice)
+
+
+async def _audited(world: World) -> list[str]:
+    """Give what `ledger verify` has found."""
+    try:
+        said = await run(*PROGRAM, "ledger", "verify", "-o", "json", f"--bridge.url={world.replicas[0].url}")
+    except ChildError as error:
+        return [f"ledger verify: {error}"]
+    findings: list[dict[str, Any]] = orjson.loads(said)["findings"]
+    return [f"ledger verify: {one}" for one in findings]
+
+
+def _odd(world: World) -> list[str]:
+    """Give what no bridge may have done by itself, and what no sender may have been answered."""
+    wrong = [f"{count} webhooks were answered {status}" for status, count in world.feed.answers.items()
+             if status not in {0, 200, 503}]  # fmt: skip
+    wrong += [note for note in world.notes if "did not stop" in note or "asked to stop ended" in note]
+    for file in world.rig.folder.glob("bridge-*.log"):
+        for line in file.read_bytes().splitlines():
+            with suppress(orjson.JSONDecodeError):
+                said = orjson.loads(line)
+                if said.get("level") == "critical":
+                    wrong.append(f"{file.name}: {line.decode()[:500]}")
+    return wrong

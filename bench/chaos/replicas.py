@@ -1,0 +1,158 @@
+"""Bridges as processes: each is started again whenever it has ended, as Kubernetes would."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import struct
+import subprocess
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from bridge.children import Child
+from bridge.client import Client, ClientError
+from bridge.rig import PROGRAM, Rig
+
+SOURCE: Final = Path(__file__).parent / "jump.c"
+GRACE: Final = 30.0
+"""Seconds between SIGTERM and SIGKILL, as Kubernetes gives."""
+
+_BACK_OFF: Final = 0.5
+"""Seconds before a bridge that ended by itself is started again."""
+
+
+def shifter(folder: Path) -> Path:
+    """Compile what moves the wall clock of one process."""
+    made = folder / "jump.so"
+    flags = ("-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
+    subprocess.run(["cc", *flags, "-o", str(made), str(SOURCE)], check=True)
+    return made
+
+
+class Replica:
+    """One bridge. `notes` counts what it did by itself: ends, and stops that took too long."""
+
+    def __init__(
+        self,
+        rig: Rig,
+        number: int,
+        *,
+        config: Path,
+        web: str,
+        phone: str,
+        phones: str,
+        library: Path,
+        notes: Counter[str],
+    ) -> None:
+        self.name = f"bridge-{number}"
+        self.url = f"http://{web}"
+        self.lock = asyncio.Lock()
+        self._rig = rig
+        self._offset = rig.folder / f"{self.name}.offset"
+        self.jump(0)
+        self._command = (
+            *("env", f"LD_PRELOAD={library}", f"JUMP={self._offset}", *PROGRAM, "serve"),
+            *(f"--config.file={config}", "--log.format=json", f"--web.listen-address={web}"),
+            *(f"--phone.listen-address={phone}", f"--phone.external-url={phones}"),
+        )
+        self.notes = notes
+        self._asked = False
+        self._may_run = asyncio.Event()
+        self._may_run.set()
+        self._child: Child | None = None
+        self._came = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Run from now on."""
+        self._task = asyncio.create_task(self._keep())
+
+    async def end(self) -> None:
+        """Kill it for good: whatever it has left undone is in the ledger."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._child is not None:
+            self._signal(self._child, signal.SIGKILL)
+            await self._child.process.wait()
+
+    async def _keep(self) -> None:
+        while True:
+            self._asked = False
+            child = self._child = await self._rig.start(self.name, *self._command, url=self.url)
+            self._came.set()
+            status = await child.process.wait()
+            self._came.clear()
+            self._rig.running.pop(self.name, None)
+            if not self._asked:
+                said = orjson.loads(child.tail(1) or "{}")
+                self.notes[
+                    f"a bridge ended by itself with {status}: {said.get('event')} {said.get('error')}"
+                ] += 1
+                await asyncio.sleep(_BACK_OFF)
+            await self._may_run.wait()
+
+    async def kill(self) -> None:
+        """Kill -9; it stays away until `revive`."""
+        self._may_run.clear()
+        child = await self._present()
+        self._signal(child, signal.SIGKILL)
+        await child.process.wait()
+
+    async def revive(self) -> None:
+        """Let it run again; comes back when it has been started."""
+        self._may_run.set()
+        await self._came.wait()
+
+    async def restart(self) -> None:
+        """SIGTERM; comes back when a new one is ready, or GRACE is over."""
+        child = await self._present()
+        self._signal(child, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(GRACE):
+                status = await child.process.wait()
+        except TimeoutError:
+            self.notes[f"a bridge did not stop within {GRACE:.0f} s"] += 1
+            self._signal(child, signal.SIGKILL)
+            status = await child.process.wait()
+        if status not in {0, -signal.SIGTERM, -signal.SIGKILL}:
+            self.notes[f"a bridge that was asked to stop ended with {status}"] += 1
+        await self.revive()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                await self.ready()
+
+    async def ready(self) -> None:
+        """Come back when it says that it is ready."""
+        while True:
+            with suppress(ClientError):
+                await Client(self.url, None).text("GET", "/-/ready")
+                return
+            await asyncio.sleep(0.1)
+
+    async def _present(self) -> Child:
+        await self._came.wait()
+        assert self._child is not None
+        self._asked = True
+        return self._child
+
+    def hold(self, *, held: bool) -> None:
+        """Take its processor time away; or give it back."""
+        if self._child is not None:
+            self._signal(self._child, signal.SIGSTOP if held else signal.SIGCONT)
+
+    def jump(self, seconds: int) -> None:
+        """Let its wall clock be wrong by so much."""
+        data = struct.pack("=q", seconds)
+        with self._offset.open("r+b" if self._offset.exists() else "wb") as file:
+            file.write(data)
+
+    @staticmethod
+    def _signal(child: Child, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.process.pid, number)

@@ -1,0 +1,125 @@
+"""What must be true once all faults are over, and how long phones had to wait. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.chaos.alerts import Alert
+from bench.chaos.ledger import Books
+from bench.chaos.world import Span
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the phones know. Calls are named by the bridge's record; times are Unix seconds.
+
+    `told`: when each was first shown, or rang; `pushed` came to a phone at all; `twice`: (phone, UUID) that
+    CallKit was given again when its first call was over.
+    """
+
+    told: Mapping[str, float]
+    pushed: Collection[str]
+    twice: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Seconds from the acceptance of an alert to the first ring, and the faults meanwhile."""
+
+    seconds: float
+    incident: str
+    faults: tuple[str, ...] = ()
+
+
+@dataclass
+class Verdict:
+    """`wrong` is empty if all is well.
+
+    `heard` counts incidents that rang, `ended_first` those that ended before they could; `again` alerts that
+    Alertmanager let fire once more after it had let them end, as its peers now and then do: that is news.
+    """
+
+    wrong: list[str] = field(default_factory=list)
+    heard: int = 0
+    ended_first: int = 0
+    again: int = 0
+    pages: Counter[str] = field(default_factory=Counter)
+    delays: list[Delay] = field(default_factory=list)
+
+
+def judge(alerts: Iterable[Alert], books: Books, heard: Heard, spans: Sequence[Span], now: float) -> Verdict:
+    """Compare who was told what: the senders, the ledger and the phones."""
+    verdict = Verdict()
+    _lost(verdict, alerts, books)
+    verdict.wrong += _stuck(books, now)
+    verdict.wrong += [f"{phone} rang twice for call {uuid}" for phone, uuid in heard.twice]
+    _pages(verdict, books, heard)
+    _rings(verdict, books, heard, spans)
+    return verdict
+
+
+def _lost(verdict: Verdict, alerts: Iterable[Alert], books: Books) -> None:
+    known: dict[str, set[str]] = defaultdict(set)
+    fingerprints: dict[str, set[str]] = defaultdict(set)
+    for row in books.episodes:
+        name = row["labels"]["alertname"]
+        fingerprints[name].add(row["fingerprint"])
+        known[name].add(row["incident_id"])
+    for alert in alerts:
+        found = len(fingerprints[alert.name])
+        if found != alert.instances:
+            verdict.wrong.append(
+                f"{alert.name} by {alert.by}: {found} of {alert.instances} are in the ledger"
+            )
+        if len(known[alert.name]) > 1:
+            verdict.again += 1
+            if alert.by == "webhook":
+                verdict.wrong.append(f"{alert.name} has more than one incident: {known[alert.name]}")
+
+
+def _stuck(books: Books, now: float) -> Iterator[str]:
+    for row in books.incidents:
+        if row["state"] != "resolved" and not _own(row["group_values"]):
+            yield f"incident {row['id']} is {row['state']}, though its alerts have ended"
+    for row in books.pages:
+        if row["state"] != "settled":
+            yield f"page {row['id']} of incident {row['incident_id']} is {row['state']}"
+    for row in books.devices:
+        if row["live_until"] is not None and row["live_until"].timestamp() > now:
+            yield f"{row['name']} is busy until {row['live_until']}"
+
+
+def _own(group: Sequence[Sequence[str]]) -> bool:
+    """Whether it is an alarm of the bridge itself, which ends by its own time."""
+    return any(value.startswith("PushkitBridge") for name, value in group if name == "alertname")
+
+
+def _pages(verdict: Verdict, books: Books, heard: Heard) -> None:
+    for row in books.pages:
+        outcome = row["outcome"] or "none"
+        verdict.pages[outcome] += 1
+        if outcome == "accepted" and row["call_id"] not in heard.pushed:
+            verdict.wrong.append(f"page {row['id']} counts as accepted, but no phone has its call")
+        if outcome in {"rejected", "misconfigured", "unregistered", "quarantined"}:
+            verdict.wrong.append(f"page {row['id']} of {row['incident_id']} is {outcome}: {row['reason']}")
+
+
+def _rings(verdict: Verdict, books: Books, heard: Heard, spans: Sequence[Span]) -> None:
+    told: dict[str, float] = {}
+    for row in books.pages:
+        at = heard.told.get(row["call_id"] or "")
+        if at is not None and row["kind"] in {"ring", "fallback"}:
+            told[row["incident_id"]] = min(at, told.get(row["incident_id"], at))
+    for row in books.incidents:
+        at, opened = told.get(row["id"]), row["opened_at"].timestamp()
+        if at is not None:
+            verdict.heard += 1
+            during = {span.name for span in spans if span.began <= at and span.ended >= opened}
+            verdict.delays.append(Delay(at - opened, row["id"], tuple(sorted(during))))
+        elif row["state"] == "resolved":
+            verdict.ended_first += 1
+        else:
+            verdict.wrong.append(f"incident {row['id']} rang no phone")
+    verdict.delays.sort(key=lambda delay: -delay.seconds)
