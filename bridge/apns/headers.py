@@ -82,7 +82,11 @@ def refusal(device_token: str, apns_id: str, topic: str, collapse_id: str | None
     A header value with a line break or worse would make the whole request malformed
     (RFC 9113 section 8.2.1), and a path that is not hex would be some other resource.
     """
-    if not _is_hex(device_token):
+    try:
+        octets = len(bytes.fromhex(device_token))
+    except ValueError:
+        octets = 0
+    if not 0 < 2 * octets == len(device_token) <= TOKEN_LIMIT:  # `fromhex` passes over white space
         return "BadDeviceToken"
     if _APNS_ID.fullmatch(apns_id) is None:
         return "BadMessageId"
@@ -91,14 +95,6 @@ def refusal(device_token: str, apns_id: str, topic: str, collapse_id: str | None
     if collapse_id is not None and not _sayable(collapse_id):
         return "BadCollapseId"
     return None
-
-
-def _is_hex(token: str) -> bool:
-    try:
-        octets = len(bytes.fromhex(token))
-    except ValueError:
-        return False
-    return 0 < 2 * octets == len(token) <= TOKEN_LIMIT  # `fromhex` passes over white space
 
 
 @lru_cache(MEMORY)
@@ -213,7 +209,8 @@ class AnswerDecoder:
             first = block[at]
             if first & 0x80:  # section 6.1, indexed
                 index, at = _integer(block, at, 0x7F)
-                name, value = self._entry(index)
+                name, value = field = self._entry(index)
+                size = len(name) + len(value) + _FIELD_OVERHEAD
             elif first & 0x60 == 0x20:  # section 6.3, the table's size
                 at = self._resize(block, at, first=not fields)
                 continue
@@ -224,12 +221,14 @@ class AnswerDecoder:
                 else:
                     name, at = _string(block, at)
                 value, at = _string(block, at)
+                field = name, value
+                size = len(name) + len(value) + _FIELD_OVERHEAD
                 if first & 0x40:
-                    self._add(name, value)
-            total += len(name) + len(value) + _FIELD_OVERHEAD  # RFC 9113 section 6.5.2
+                    self._add(field, size)
+            total += size  # RFC 9113 section 6.5.2
             if total > LIST_LIMIT:
                 raise ValueError("a header list above the limit")
-            fields.append((name, value))
+            fields.append(field)
         return fields
 
     def _entry(self, index: int) -> Field:
@@ -240,12 +239,13 @@ class AnswerDecoder:
             return _STATIC[index]
         return self._entries[index - len(_STATIC)]
 
-    def _add(self, name: bytes, value: bytes) -> None:
+    def _add(self, field: Field, size: int) -> None:
         """Put a field into the table (section 4.4); one that is too large empties it."""
         self._changed = True
-        self._entries.appendleft((name, value))
-        self._size += len(name) + len(value) + _FIELD_OVERHEAD
-        self._evict()
+        self._entries.appendleft(field)
+        self._size += size
+        if self._size > self._limit:
+            self._evict()
 
     def _evict(self) -> None:
         while self._size > self._limit:
