@@ -110,11 +110,11 @@ class Exchange:
 
     def answer(self) -> PushResult:
         """Give the result of an answer whose status is known."""
+        name = self.notification.notification_id
+        if self.status == b"200":
+            return PushResult(name, "200")
         status = (self.status or b"").decode("ascii")
-        reason, timestamp = (None, None) if status == "200" else explanation(self._kept)
-        return PushResult(
-            self.notification.notification_id, status, reason, timestamp, retry_after=self._retry_after
-        )
+        return PushResult(name, status, *explanation(self._kept), retry_after=self._retry_after)
 
     def settle(self, result: PushResult) -> None:
         """Hand over the result, unless the sender has gone."""

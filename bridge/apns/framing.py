@@ -238,16 +238,14 @@ def header_frames(stream_id: int, block: bytes, flags: int, limit: int) -> bytes
     return b"".join(out)
 
 
-def request(stream_id: int, block: bytes, payload: bytes) -> bytes:
-    """Write a whole request: HEADERS and DATA, where either fits into one frame."""
+def request(stream_id: int, block: bytes, payload: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Write a whole request: HEADERS and DATA, where either fits into one frame. In pieces, to be joined."""
     headers, data = len(block), len(payload)
-    return b"".join(
-        (
-            _HEAD.pack(headers >> 16, headers & 0xFFFF, HEADERS, END_HEADERS, stream_id),
-            block,
-            _HEAD.pack(data >> 16, data & 0xFFFF, DATA, END_STREAM, stream_id),
-            payload,
-        )
+    return (
+        _HEAD.pack(headers >> 16, headers & 0xFFFF, HEADERS, END_HEADERS, stream_id),
+        block,
+        _HEAD.pack(data >> 16, data & 0xFFFF, DATA, END_STREAM, stream_id),
+        payload,
     )
 
 

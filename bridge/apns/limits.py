@@ -56,18 +56,13 @@ class Timing:
 class StreamLimit:
     """How many streams may be open at once: `value`, which is 0 before the peer's SETTINGS."""
 
-    __slots__ = ("_known", "_peer", "_trusted", "value")
+    __slots__ = ("_known", "_peer", "trial", "value")
 
     def __init__(self, *, trusted: bool) -> None:
-        self._trusted = trusted
+        self.trial = not trusted  # while the first good answer is awaited
         self._known = False
         self._peer = WITHOUT_LIMIT
         self.value = 0
-
-    @property
-    def trial(self) -> bool:
-        """Whether the first good answer is still awaited."""
-        return not self._trusted
 
     def begin(self) -> None:
         """Note that SETTINGS came."""
@@ -81,13 +76,13 @@ class StreamLimit:
 
     def judge(self, status: str, reason: str | None) -> None:
         """Learn from an answer whether the provider token was accepted."""
-        if not self._trusted and not refuses_sender(status, reason):
-            self._trusted = True
+        if self.trial and not refuses_sender(status, reason):
+            self.trial = False
             self._count()
 
     def _count(self) -> None:
         if self._known:
-            self.value = self._peer if self._trusted else min(1, self._peer)
+            self.value = min(1, self._peer) if self.trial else self._peer
 
 
 class Noise:

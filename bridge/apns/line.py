@@ -51,27 +51,37 @@ class Line:
 
     async def run(self, exchange: Exchange) -> PushResult:
         """Wait for the push's result, which comes no later than its deadline."""
+        self.enter(exchange)
+        try:
+            return await exchange.future
+        finally:
+            self.leave(exchange)
+
+    def enter(self, exchange: Exchange) -> None:
+        """Put a push in line. Whoever does takes it out by `leave`, with its result or without."""
         wanted = exchange.notification
         refused = refusal(
             wanted.device_token, wanted.notification_id, wanted.apns_topic or "", wanted.collapse_key
         )
         if refused is not None:
-            return PushResult(wanted.notification_id, "400", refused)
+            exchange.settle(PushResult(wanted.notification_id, "400", refused))
+            return
         self._live.add(exchange)
         if not wanted.deadline >= self._timer_at:  # also where it is NaN
             self._set_timer(wanted.deadline)
         self._waiting.append(exchange)
         self.pump()
-        try:
-            return await exchange.future
-        except asyncio.CancelledError:
-            self._abandon(exchange)
-            raise
-        finally:
-            self._live.discard(exchange)
-            if self._empty is not None and not self._live:
-                self._empty.set_result(None)
-                self._empty = None
+
+    def leave(self, exchange: Exchange) -> None:
+        """Take a push out; if its sender was cancelled, give its stream back and touch nobody else."""
+        if exchange.future.cancelled():
+            if exchange.connection is not None:
+                exchange.connection.drop(exchange)
+            self.pump()
+        self._live.discard(exchange)
+        if self._empty is not None and not self._live:
+            self._empty.set_result(None)
+            self._empty = None
 
     def pump(self) -> None:
         """Give out as many pushes as there is room for."""
@@ -102,12 +112,6 @@ class Line:
         """Stop the clock."""
         if self._timer is not None:
             self._timer.cancel()
-
-    def _abandon(self, exchange: Exchange) -> None:
-        """Give the stream of a cancelled sender back, and touch nobody else."""
-        if exchange.connection is not None:
-            exchange.connection.drop(exchange)
-        self.pump()
 
     def _set_timer(self, deadline: float) -> None:
         if self._timer is not None:

@@ -80,14 +80,20 @@ class Pooling(APNsBaseConnectionPool):
                 wanted.notification_id, UNANSWERED, "ShuttingDown", certainly_not_processed=True
             )
         exchange = Exchange(wanted, self.loop.create_future())
-        result = await self._line.run(exchange)
+        self._line.enter(exchange)
+        try:
+            result = await exchange.future
+        finally:
+            self._line.leave(exchange)
         if result.status == "200":
             self.refused = None
             return result
         provider = self._provider
         expired = result.description == "ExpiredProviderToken"
         if expired and provider is not None and provider.replace(exchange.authorization):
-            result = await self._line.run(Exchange(wanted, self.loop.create_future()))
+            again = Exchange(wanted, self.loop.create_future())
+            again.authorization = provider.get_header()
+            result = await self._line.run(again)
         if result.status != UNANSWERED:
             self.refused = result.description if refuses_sender(result.status, result.description) else None
         return result

@@ -51,6 +51,7 @@ class Receiving(Streams):
         if self._over:
             return
         self.pulse.heard()
+        answered = self.answered
         try:
             self._take(nbytes)
         except ViolationError as error:
@@ -59,6 +60,8 @@ class Receiving(Streams):
         except Exception as error:  # noqa: BLE001 - a mistake of ours must end here, with every push settled
             log.error("error in the APNs connection: %s", type(error).__name__)  # noqa: TRY400 - frames hold tokens
             self.end("InternalError", ErrorCode.INTERNAL_ERROR)
+        if self.answered != answered:
+            self.pulse.answered()
         if self._changed:
             self._changed = False
             self.on_change()
@@ -171,9 +174,9 @@ class Receiving(Streams):
             self._forget(exchange)
         result = exchange.answer()
         self.answered += 1
-        self.pulse.answered()
         self._noise.forgive()
-        self.limit.judge(result.status, result.description)
+        if self.limit.trial:
+            self.limit.judge(result.status, result.description)
         exchange.settle(result)
         if result.description in SPENT:
             self.leave(result.description or "")

@@ -69,6 +69,7 @@ class Streams(asyncio.BufferedProtocol):
         self._next = 1
         self._handed_over = -1  # the last stream that went to the transport
         self._out: list[bytes] = []
+        self._authorization: str | None = None  # asked for once for each write
         self._flush_due = False
         self._paused = False
         self._unread = 0  # replies that were written while the peer did not read
@@ -116,27 +117,30 @@ class Streams(asyncio.BufferedProtocol):
         self._next = stream_id + 2
         self._streams[stream_id] = exchange
         block, payload, windows = self._block(exchange), exchange.notification.payload, self._windows
-        size = len(payload)
-        limit = min(windows.initial, windows.connection, self._frame_limit)
-        if 0 < size <= limit and len(block) <= self._frame_limit:
+        size, most = len(payload), self._frame_limit
+        if 0 < size <= windows.initial and size <= windows.connection and size <= most >= len(block):
             # What nearly every push comes to.
             exchange.sent = size
             exchange.window -= size
             windows.connection -= size
-            self._write(framing.request(stream_id, block, payload))
+            self._out += framing.request(stream_id, block, payload)
         else:
             flags = 0 if payload else framing.END_STREAM
-            self._write(framing.header_frames(stream_id, block, flags, self._frame_limit))
+            self._out.append(framing.header_frames(stream_id, block, flags, most))
             self._send_body(exchange)
         if len(self._streams) == 1:
             self._flush()  # the line was quiet: there is nobody to share a write with
+        elif not self._flush_due:
+            self._flush_soon()
         if self._next > LAST_STREAM:
             self.leave("StreamsUsedUp")
 
     def _block(self, exchange: Exchange) -> bytes:
         wanted = exchange.notification
-        if self.auth_provider is not None:
-            exchange.authorization = self.auth_provider.get_header()
+        if exchange.authorization is None and self.auth_provider is not None:
+            if self._authorization is None:
+                self._authorization = self.auth_provider.get_header()
+            exchange.authorization = self._authorization
         block = self._encoder.block(
             wanted.device_token,
             wanted.notification_id,
@@ -214,7 +218,8 @@ class Streams(asyncio.BufferedProtocol):
     def _forget(self, exchange: Exchange) -> None:
         """Take a stream away that has its result."""
         self._streams.pop(exchange.stream_id, None)
-        self._unfinished.pop(exchange.stream_id, None)
+        if self._unfinished:
+            self._unfinished.pop(exchange.stream_id, None)
         self._changed = True
         if self.reason is not None and not self._streams:
             self.loop.call_soon(self.end, self.reason)
@@ -249,8 +254,12 @@ class Streams(asyncio.BufferedProtocol):
     def _write(self, data: bytes) -> None:
         self._out.append(data)
         if not self._flush_due:
-            self._flush_due = True
-            self.loop.call_soon(self._flush)  # one write for each turn of the loop
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Write once for each turn of the loop."""
+        self._flush_due = True
+        self.loop.call_soon(self._flush)
 
     def _reply(self, data: bytes) -> None:
         """Write what the peer's own frames ask for; one that asks and does not read would fill our memory."""
@@ -262,6 +271,7 @@ class Streams(asyncio.BufferedProtocol):
 
     def _flush(self) -> None:
         self._flush_due = False
+        self._authorization = None
         transport = self._transport
         if transport is None or self._over or not self._out:
             return
