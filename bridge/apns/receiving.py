@@ -60,7 +60,8 @@ class Receiving(Streams):
         except Exception as error:  # noqa: BLE001 - a mistake of ours must end here, with every push settled
             log.error("error in the APNs connection: %s", type(error).__name__)  # noqa: TRY400 - frames hold tokens
             self.end("InternalError", ErrorCode.INTERNAL_ERROR)
-        if self.answered != answered:
+        self._answered_at_once = self.answered - answered
+        if self._answered_at_once:
             self.pulse.answered()
         if self._changed:
             self._changed = False

@@ -22,6 +22,7 @@ from bridge.apns.pulse import Pulse
 
 LAST_STREAM: Final = 2**31 - 1  # section 5.1.1
 RESET_REMEMBERED: Final = 4_096  # streams that we reset and for which an answer may still come
+WRITE_LIMIT: Final = 192  # pieces, or 48 requests: while we make more, the peer works on these
 REPLIES_LIMIT: Final = 1_000  # to a peer that does not read
 DEFAULT_PORT: Final = 443
 _OURS: Final = {Setting.ENABLE_PUSH: 0, Setting.MAX_HEADER_LIST_SIZE: LIST_LIMIT}
@@ -62,6 +63,7 @@ class Streams(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
         self._over = False  # nothing more is read or written
+        self._answered_at_once = 0  # pushes that the last read settled: so many may follow at once
         self._changed = False  # there may be more room than before
         self._streams: dict[int, Exchange] = {}
         self._unfinished: dict[int, Exchange] = {}  # whose body waits for a window, oldest first
@@ -128,8 +130,9 @@ class Streams(asyncio.BufferedProtocol):
             flags = 0 if payload else framing.END_STREAM
             self._out.append(framing.header_frames(stream_id, block, flags, most))
             self._send_body(exchange)
-        if len(self._streams) == 1:
-            self._flush()  # the line was quiet: there is nobody to share a write with
+        quiet = len(self._streams) == 1 and self._answered_at_once <= 1  # nobody to share a write with
+        if quiet or len(self._out) >= WRITE_LIMIT:
+            self._flush()
         elif not self._flush_due:
             self._flush_soon()
         if self._next > LAST_STREAM:
