@@ -119,8 +119,8 @@ async def test_bridges_on_one_ledger_know_whom_the_others_have_let_in(tmp_path: 
     """Else what one of them refuses would be a stranger's, who rings nobody (rule 7)."""
     async with office(tmp_path) as room:
         first, second = await Senders.load(room.store), await Senders.load(room.store)
-        await first.welcome("1.1.1.1")
         await second.welcome("9.9.9.9")
+        await first.welcome("1.1.1.1")
         third = await Senders.load(room.store)
         assert [third.standing(one) for one in ("1.1.1.1", "9.9.9.9", "8.8.8.8")] == [
             "known",
