@@ -6,6 +6,7 @@ The ledger owns every retry; nothing here remembers a page beyond one attempt.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -198,12 +199,13 @@ class Sender:
         if device is None or token is None:
             await self._settle(bundle, device, Quarantined("no token that can be used"), "")
             return
-        now = self._clock.now()
-        request = self._request(call, device, token, self._render(call, bundle, incidents), now)
+        rendered = self._render(call, bundle, incidents)
+        request = self._request(call, device, token, rendered, self._clock.now())
+        began = time.monotonic()  # our clock may be steered meanwhile
         outcome = await self._apns().send(request)
         if device.topic != self._desk.settings.apns.topic:
             outcome = of_own_topic(outcome)
-        seconds = (self._clock.now() - now).total_seconds()
+        seconds = time.monotonic() - began
         self._metrics.push_seconds.observe(seconds)
         reason = getattr(outcome, "reason", "")
         self._metrics.pushes.labels(call.push, name_of(outcome), reason).inc()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,21 @@ async def idle(sending: World, seconds: float = 0) -> None:
 
 def fates(sending: World) -> list[str]:
     return [push.fate for push in sending.alice.pushes.items]
+
+
+async def test_a_push_takes_no_less_than_no_time_where_the_ledgers_clock_is_set_back(sending: World) -> None:
+    """Rule 10: each commit on PostgreSQL steers the bridge's clock."""
+    judge = sending.sim.tokens.check
+
+    def back(*asked: Any) -> Any:
+        sending.clock._now -= timedelta(seconds=1)
+        return judge(*asked)
+
+    sending.sim.tokens.check = back  # type: ignore[method-assign]
+    await put(sending.room.store, one := incident(), pages=[page(one)])
+    await sending.send()
+    assert sending.metric("push_duration_seconds_count") == 1
+    assert sending.metric("push_duration_seconds_sum") >= 0
 
 
 # --- when it looks ----------------------------------------------------------------------------

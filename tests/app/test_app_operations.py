@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ import pytest
 from aiohttp import web
 from appworld import World, until, without
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import event
 from structlog.testing import capture_logs
 
 from bridge.simulator import Answer
@@ -75,6 +77,18 @@ async def test_a_loop_that_dies_is_known_at_once(world: World) -> None:
 
 
 # --- metrics ----------------------------------------------------------------------------------
+
+
+async def test_a_webhook_takes_no_less_than_no_time_where_the_ledgers_clock_is_set_back(world: World) -> None:
+    """Rule 10: each commit on PostgreSQL steers the bridge's clock."""
+
+    def back(_: Any) -> None:
+        world.clock._now -= timedelta(seconds=1)
+
+    event.listen(world.bridge.store._writer._engine.sync_engine, "commit", back)
+    assert (await world.post("/webhook", world.message(world.alert()))).status == 200
+    assert world.metric("webhook_duration_seconds_count") == 1
+    assert world.metric("webhook_duration_seconds_sum") >= 0
 
 
 async def test_a_story_is_found_again_in_the_metrics(world: World) -> None:
