@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
+
+import structlog
 
 from bridge import alerts, lifecycle
 from bridge.alerts import Notification
@@ -15,6 +19,47 @@ from bridge.store import Scope, Tx
 
 TTL: Final = timedelta(hours=1)
 """The bridge's own alerts have nobody who resolves them: they end an hour after their last cause."""
+
+_PACE: Final = timedelta(minutes=1)
+"""The same alarm is raised at most once in this time; it only prolongs what is open anyway (rule 7)."""
+
+_Key: TypeAlias = tuple[str, str]
+
+log = structlog.get_logger()
+
+
+class Pace:
+    """Raises an alarm once in _PACE, however often its cause comes. One that could not be is none."""
+
+    def __init__(self) -> None:
+        self._raised: dict[_Key, datetime] = {}
+        self._under_way: dict[_Key, asyncio.Task[bool]] = {}
+
+    async def once(self, key: _Key, now: datetime, record: Callable[[], Awaitable[None]]) -> bool:
+        """Tell whether it is recorded; whoever comes while it is being recorded hears what came of that."""
+        last = self._raised.get(key)
+        if last is not None and now - last < _PACE:
+            return True
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(_recorded(key, record))
+            task.add_done_callback(partial(self._over, key, now))
+        return await asyncio.shield(task)  # one who hangs up takes it from nobody else
+
+    def _over(self, key: _Key, now: datetime, task: asyncio.Task[bool]) -> None:
+        del self._under_way[key]
+        if not task.cancelled() and task.result():
+            fresh = {one: at for one, at in self._raised.items() if now - at < _PACE}
+            self._raised = fresh | {key: now}
+
+
+async def _recorded(key: _Key, record: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        await record()
+    except Exception:
+        log.exception("an alarm could not be recorded", alarm=key[0])
+        return False
+    return True
 
 
 def of(

@@ -29,9 +29,6 @@ from bridge.telemetry import Metrics
 
 log = structlog.get_logger()
 
-_ALARM_PACE: Final = timedelta(minutes=1)
-"""The same alarm is raised at most once in this time; it only prolongs what is open anyway (rule 7)."""
-
 _AT_A_TIME: Final = 500
 _NEVER: Final = timedelta(days=3650)
 
@@ -54,7 +51,7 @@ class Desk:
         self.settings = settings
         self.clock = clock
         self.metrics = metrics
-        self._alarmed: dict[tuple[str, str], datetime] = {}
+        self._alarms = alarms.Pace()
 
     # --- alerts ---
 
@@ -104,27 +101,22 @@ class Desk:
         *,
         rings: bool = True,
         lasts: timedelta = alarms.TTL,
-    ) -> None:
+    ) -> bool:
         """Let a trouble of the bridge itself ring like any alert, at the root receiver (rule 7).
 
         It `lasts` so long after its last cause; where it does not ring, it is an open incident and no more.
-        Raises nothing: where even that cannot be committed, the log has it.
+        Raises nothing. False: it could not be committed, and nobody knows of it but the log.
         """
-        now = self.clock.now()
-        key = (name, repr(sorted(labels.items())))
-        last = self._alarmed.get(key)
-        if last is not None and now - last < _ALARM_PACE:
-            return
-        log.error("alarm", alarm=name, summary=summary, **labels)
-        self._alarmed = {k: at for k, at in self._alarmed.items() if now - at < _ALARM_PACE} | {key: now}
-        settings = self.settings
-        notification, slot = alarms.of(settings, name, labels, summary, now)
-        ways = {notification.alerts[0].fingerprint: (Destination(slot, None if rings else now + _NEVER),)}
-        try:
+        settings, now = self.settings, self.clock.now()
+
+        async def record() -> None:
+            log.error("alarm", alarm=name, summary=summary, **labels)
+            notification, slot = alarms.of(settings, name, labels, summary, now)
+            way = Destination(slot, None if rings else now + _NEVER)
+            ways = {notification.alerts[0].fingerprint: (way,)}
             await self._receive(settings, notification, ways, Times(lasts, settings.refire_quiet))
-        except Exception:
-            self._alarmed.pop(key, None)  # the next one is tried at once
-            log.exception("an alarm could not be recorded", alarm=name)
+
+        return await self._alarms.once((name, repr(sorted(labels.items()))), now, record)
 
     # --- the clock ---
 

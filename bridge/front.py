@@ -84,16 +84,21 @@ class Front:
         if who.scheme != "none" and self._webhook(request):
             await self.senders.welcome(request.remote or "")
 
-    async def _refused(self, request: web.Request, refused: Refused) -> None:
-        """Rule 7: an Alertmanager with wrong credentials loses its alerts; somebody must know."""
+    async def _refused(self, request: web.Request, refused: Refused) -> bool:
+        """Rule 7: an Alertmanager with wrong credentials loses its alerts; somebody must know.
+
+        False: nobody would.
+        """
         self.metrics.refusals.labels("web", refused.reason).inc()
         if not self._webhook(request):
-            return
+            return True
         source = request.match_info.get("source", "default")
         known = source if source in self.desk.settings.sources else "default"
-        self.metrics.webhooks.labels(known, str(refused.status)).inc()
-        if refused.status == 401:
-            await self.senders.refused(self.desk, known, request.remote or "", refused.error)
+        recorded = refused.status != 401 or await self.senders.refused(
+            self.desk, known, request.remote or "", refused.error
+        )
+        self.metrics.webhooks.labels(known, str(refused.status if recorded else 503)).inc()
+        return recorded
 
 
 def guards(metrics: Metrics, listener: str) -> Guards:

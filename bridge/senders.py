@@ -96,8 +96,11 @@ class Senders:
             )
         return "inside"
 
-    async def refused(self, desk: Desk, source: str, address: str, error: str) -> None:
-        """Open an incident for a webhook that was refused (rule 7); a stranger's rings nobody."""
+    async def refused(self, desk: Desk, source: str, address: str, error: str) -> bool:
+        """Open an incident for a webhook that was refused (rule 7); a stranger's rings nobody.
+
+        False where it could not be recorded.
+        """
         if self.standing(address) != "known":
             await self._look_again()
         sender = self.standing(address)
@@ -107,7 +110,7 @@ class Senders:
             if rings
             else "its sender was never let in and is not of this network, so nobody is rung for it"
         )
-        await desk.alarm(
+        return await desk.alarm(
             "PushkitBridgeWebhookRefused",
             {"source": source, "code": "401", "sender": sender},
             f"A webhook for {source} came with wrong credentials ({error}): {told}",

@@ -122,8 +122,9 @@ async def open_door(tmp_path: Path) -> AsyncIterator[Opener]:
             door.identities.append(identity(request))
             return web.json_response({"hello": request.path})
 
-        async def on_refused(request: web.Request, refused: Refused) -> None:
+        async def on_refused(request: web.Request, refused: Refused) -> bool:
             door.refusals.append((request.path, refused))
+            return True
 
         app = web.Application()
         protect(app, config, exempt={"/-/healthy"}, **({"on_refused": on_refused} | options))
@@ -394,14 +395,19 @@ async def test_the_callback_hears_of_each_refusal(open_door: Opener) -> None:
     ]
 
 
-async def test_a_callback_that_fails_is_logged_and_the_answer_stays_401(open_door: Opener) -> None:
-    async def broken(_request: web.Request, _refused: Refused) -> None:
+@pytest.mark.parametrize("works", [True, False])
+async def test_a_refusal_that_could_not_be_recorded_is_503_for_nobody_would_know_of_it(
+    open_door: Opener, works: bool
+) -> None:
+    async def broken(_request: web.Request, _refused: Refused) -> bool:
+        if works:
+            return False
         raise RuntimeError("the store is gone")
 
     door = await open_door(BEARER, on_refused=broken)
     with capture_logs() as logs:
-        assert (await door.get()).status == 401
-    assert "a refusal could not be recorded" in [entry["event"] for entry in logs]
+        assert (await door.get()).status == 503
+    assert ("a refusal could not be recorded" in [entry["event"] for entry in logs]) is not works
 
 
 async def test_a_source_with_its_own_secret_takes_that_and_not_the_listeners(open_door: Opener) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -51,17 +51,14 @@ class Webhook:
         known = known_source(self._desk.settings, source)
         label = self._label(source) if known is None else "unknown"
         response = known or await errors(request, partial(self._take, source))
+        if known is not None:
+            refused = f"A webhook was sent to a source that is not configured: {source[:100]}"
+            response = await self._refuse(known, {"reason": "unknown source", "code": "404"}, refused)
         self._desk.metrics.webhooks.labels(label, str(response.status)).inc()
         self._desk.metrics.webhook_seconds.observe(time.monotonic() - began)
-        if known is not None:
-            await self._desk.alarm(
-                "PushkitBridgeWebhookRefused",
-                {"reason": "unknown source", "code": "404"},
-                f"A webhook was sent to a source that is not configured: {source[:100]}",
-            )
         return response
 
-    async def _take(self, source: str, request: web.Request) -> web.Response:
+    async def _take(self, source: str, request: web.Request) -> web.StreamResponse:
         limit = self._desk.settings.max_body_size
         try:
             with self._admission.enter(source, limit) as ticket:
@@ -70,28 +67,22 @@ class Webhook:
             log.warning("webhook put off", source=source, code=503)
             return busy()
 
-    async def _read(self, source: str, request: web.Request, limit: int, ticket: Ticket) -> web.Response:
+    async def _read(
+        self, source: str, request: web.Request, limit: int, ticket: Ticket
+    ) -> web.StreamResponse:
         try:
             body = await read_body(request, limit, ticket.grow)
         except TooLarge:
-            log.error("webhook refused", source=source, code=413, limit=limit)  # noqa: TRY400
-            await self._desk.alarm(
-                "PushkitBridgeWebhookRefused",
-                {"source": source, "code": "413"},
-                f"A webhook for {source} is larger than max_body_size ({limit} bytes): its alerts are lost",
-            )
             hint = "raise max_body_size, or set max_alerts in Alertmanager's webhook_config"
-            return problem(413, f"the body is larger than {limit} bytes", hint)
+            return await self._too_large(
+                source, f"the body is larger than max_body_size ({limit} bytes)", hint
+            )
         try:
             notification = await _parsed(body, source, self._desk.clock.now())
         except alerts.TooManyAlerts as error:
-            log.error("webhook refused", source=source, code=413, error=str(error))  # noqa: TRY400
-            await self._desk.alarm(
-                "PushkitBridgeWebhookRefused",
-                {"source": source, "code": "413"},
-                f"A webhook for {source} was refused, and its alerts are lost: {error}",
+            return await self._too_large(
+                source, str(error), "set max_alerts in Alertmanager's webhook_config"
             )
-            return problem(413, str(error), "set max_alerts in Alertmanager's webhook_config")
         except alerts.NotAnAlertmanagerMessage as error:
             log.error("webhook refused", source=source, code=400, error=str(error))  # noqa: TRY400
             return problem(400, str(error))
@@ -108,6 +99,18 @@ class Webhook:
             **done,
         )
         return answer({"status": "ok", **done})
+
+    async def _too_large(self, source: str, error: str, hint: str) -> web.StreamResponse:
+        log.error("webhook refused", source=source, code=413, error=error)
+        summary = f"A webhook for {source} was refused, and its alerts are lost: {error}"
+        return await self._refuse(problem(413, error, hint), {"source": source, "code": "413"}, summary)
+
+    async def _refuse(
+        self, response: web.StreamResponse, labels: Mapping[str, str], summary: str
+    ) -> web.StreamResponse:
+        """Refuse for good what somebody hears of; else 503, for its alerts would be gone without a trace."""
+        recorded = await self._desk.alarm("PushkitBridgeWebhookRefused", labels, summary)
+        return response if recorded else busy()
 
     def _count(self, notification: alerts.Notification) -> None:
         source = self._label(notification.source)

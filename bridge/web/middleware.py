@@ -24,7 +24,7 @@ class SecretText(Protocol):
         """Give the secret itself."""
 
 
-OnRefused: TypeAlias = Callable[[web.Request, Refused], Awaitable[None]]
+OnRefused: TypeAlias = Callable[[web.Request, Refused], Awaitable[bool]]
 OnAdmitted: TypeAlias = Callable[[web.Request, Identity], Awaitable[None]]
 Override: TypeAlias = Callable[[web.Request], SecretText | None]
 Voucher: TypeAlias = Callable[[web.Request], Identity | None]
@@ -79,7 +79,8 @@ def credentials_middleware(
     `exempt` are paths that need no credentials. `override` may give a secret that is wanted as the bearer
     token in place of the listener's own credentials. `voucher` may say who it is, without credentials.
     `known` tells of which addresses credentials are looked at also while they are locked out, in a line.
-    `on_refused` is awaited before the answer; should it fail, that is logged and the answer stays.
+    `on_refused` is awaited before the answer; where it gives False, or fails, nobody would know of the
+    refusal, and the answer is 503: the sender is to come again.
     `on_admitted` is awaited before the handler, which `identity(request)` tells who was let in.
     """
 
@@ -96,11 +97,8 @@ def credentials_middleware(
                 await on_admitted(request, verdict)
             return await handler(request)
         log.warning("request refused", path=request.path, remote=request.remote, reason=verdict.error)
-        if on_refused is not None:
-            try:
-                await on_refused(request, verdict)
-            except Exception:
-                log.exception("a refusal could not be recorded")
+        if on_refused is not None and not await _noted(on_refused(request, verdict)):
+            verdict = Refused("the refusal could not be recorded", "try again", status=503, retry_after=1)
         return answer(verdict)
 
     return middleware
@@ -119,6 +117,14 @@ def answer(refused: Refused) -> web.Response:
     if refused.retry_after is not None:
         response.headers["Retry-After"] = str(refused.retry_after)
     return response
+
+
+async def _noted(noting: Awaitable[bool]) -> bool:
+    try:
+        return await noting
+    except Exception:
+        log.exception("a refusal could not be recorded")
+        return False
 
 
 async def _judge(

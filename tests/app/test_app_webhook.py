@@ -201,16 +201,24 @@ async def test_refused_webhooks_open_one_internal_incident_however_many_come(
     assert (await stage.get("/api/v1/incidents", headers=right)).json["incidents"] == []
 
 
-async def test_an_alarm_that_could_not_be_recorded_is_raised_by_the_next_cause(stage: World) -> None:
-    """Rule 7: the pace is for alarms that are in the ledger."""
-    stage.config["max_body_size"] = "100KiB"
+@pytest.mark.parametrize("status", [401, 404, 413])
+async def test_what_is_refused_for_good_is_503_until_the_alarm_of_it_is_recorded(
+    stage: World, status: int
+) -> None:
+    """Rule 7: else the alerts would be gone, and nobody would know. The pace is for alarms in the ledger."""
+    stage.config |= {"max_body_size": "100KiB", "sources": [{"name": "eu", "credentials": "of-eu"}]}
     await stage.start()
     await stage.settled()
-    large = stage.message(padding="x" * 200_000)
+    path = {401: "/webhook/eu", 404: "/webhook/us", 413: "/webhook"}[status]
+    body = stage.message(padding="x" * 200_000)
     with locked(stage):
-        assert (await stage.post("/webhook", large)).status == 413
+        answers = await asyncio.gather(*(stage.post(path, body) for _ in range(3)))
+    assert [answer.status for answer in answers] == [503] * 3, "also those who found one under way"
     assert await stage.incidents() == []
-    assert (await stage.post("/webhook", large)).status == 413
+    source = {401: "eu", 404: "unknown", 413: "default"}[status]
+    assert stage.metric("webhooks_total", source=source, code="503") == 3
+    assert (await stage.post(path, body)).status == status
+    assert (await stage.post(path, body)).status == status
     assert [one["title"] for one in await stage.incidents()] == ["PushkitBridgeWebhookRefused"]
 
 
