@@ -102,6 +102,7 @@ TOP = frozenset(
         "keys",
         "listings",
         "manage",
+        "mover",
         "onduty",
         "onfile",
         "proving",

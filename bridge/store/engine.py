@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bridge.store.tables import meta
@@ -22,6 +22,9 @@ from bridge.store.tables import meta
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _SERVES: Final = "0003"
 """The oldest schema whose bridges may work on the present one: those of before a rolling update."""
+
+MOVED: Final = "moved to"
+"""What `meta` of a ledger says whose rows are elsewhere now."""
 
 _BUSY_MS: Final = 1_000
 """How long SQLite waits for a foreign lock; Alertmanager wants its answer in about a second."""
@@ -33,7 +36,10 @@ class StoreError(Exception):
 
 def database_path(url: str) -> Path:
     """Give the file of a sqlite URL. Raises StoreError for any other."""
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError("it is not sqlite:///FILE") from None
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         raise StoreError(f"storage.url {parsed.render_as_string()} is not sqlite:///FILE")
     return Path(parsed.database)
@@ -73,6 +79,7 @@ def migrate(path: Path) -> None:
         path.chmod(0o600)  # it holds push tokens; its log is made with the same mode
         with engine.begin() as connection:
             upgrade(connection, str(path))
+            _refuse_moved(connection, path)
     except DatabaseError as error:
         raise StoreError(f"cannot open the ledger {path}: {error.orig}{_advice(error)}") from error
     except (OSError, CommandError) as error:
@@ -105,6 +112,16 @@ def upgrade(connection: Connection, name: str, *, shared: bool = False) -> None:
     command.upgrade(config, "head")
     connection.execute(meta.delete().where(meta.c.name == "serves"))
     connection.execute(meta.insert(), {"name": "serves", "value": _SERVES})
+
+
+def _refuse_moved(connection: Connection, path: Path) -> None:
+    """Two bridges on two copies would ring twice, and each know half. Raises StoreError."""
+    found = connection.execute(select(meta.c.value).where(meta.c.name == MOVED)).scalar()
+    if found is not None:
+        raise StoreError(
+            f"the ledger {path} was moved to {found}: give that as storage.url, or move this file away "
+            "to begin with an empty ledger"
+        )
 
 
 def _serves(connection: Connection) -> str:

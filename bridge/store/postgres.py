@@ -8,8 +8,8 @@ the timeline's ids grow in the order of the commits (docs/adr/0011-replicas.md).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -47,7 +47,14 @@ _SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "5s",
     "jit": "off",
 }
-_WHILE_MIGRATING: Final = {"statement_timeout": "0", "lock_timeout": "60s"}
+_ALONE: Final = {
+    "statement_timeout": "0",
+    "lock_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+"""For what takes its time while no bridge writes: another schema, a whole ledger."""
+
+_HELD_ALONE: Final = 3600.0
 
 log = structlog.get_logger()
 
@@ -83,11 +90,13 @@ class Postgres:
             server_settings=_SETTINGS | (settings or {}),
         )
 
-    def engine(self, *, writer: bool, settings: dict[str, str] | None = None) -> AsyncEngine:
+    def engine(
+        self, *, writer: bool, settings: dict[str, str] | None = None, held: float | None = None
+    ) -> AsyncEngine:
         """Make an engine. What it raises where PostgreSQL cannot be reached is an OperationalError."""
         from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi  # noqa: PLC0415
 
-        watch = _Watch()
+        watch = _Watch(held or _HELD)
 
         async def connect() -> Any:
             try:
@@ -112,15 +121,22 @@ class Postgres:
 
     async def migrate(self) -> None:
         """Bring the schema up to date, one bridge at a time, while none writes. Raises StoreError."""
-        made = self.engine(writer=True, settings=_WHILE_MIGRATING)
         try:
-            async with made.begin() as connection:
-                await _take_turn(connection)
+            async with self.alone() as connection:
                 await connection.run_sync(self._upgrade)
         except (SQLAlchemyError, CommandError) as error:
             raise StoreError(
                 f"cannot open the ledger {self.shown}: {getattr(error, 'orig', None) or error}"
             ) from error
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[AsyncConnection]:
+        """Give a transaction that may take its time, during which no bridge writes; committed at the end."""
+        made = self.engine(writer=True, settings=_ALONE, held=_HELD_ALONE)
+        try:
+            async with made.begin() as connection:
+                await _take_turn(connection)
+                yield connection
         finally:
             await dispose(made)
 
@@ -140,7 +156,8 @@ def _why(error: Exception) -> str:
 class _Watch:
     """Cuts connections that are in use for too long: a statement on a frozen one would never end."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: float) -> None:
+        self._held = held
         self._timers: WeakKeyDictionary[Any, asyncio.TimerHandle] = WeakKeyDictionary()
 
     def over(self, driver: Any) -> Any:
@@ -160,13 +177,13 @@ class _Watch:
     def _arm(self, driver: Any) -> None:
         if timer := self._timers.pop(driver, None):
             timer.cancel()
-        self._timers[driver] = asyncio.get_running_loop().call_later(_HELD, _cut, driver)
+        self._timers[driver] = asyncio.get_running_loop().call_later(self._held, _cut, driver, self._held)
 
 
-def _cut(driver: Any) -> None:
+def _cut(driver: Any, held: float) -> None:
     if driver.is_closed():
         return
-    log.error("a connection to PostgreSQL is cut: nothing has come of it", seconds=_HELD)
+    log.error("a connection to PostgreSQL is cut: nothing has come of it", seconds=held)
     driver.terminate()
 
 
