@@ -13,7 +13,7 @@ PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildc
 	policy presence pushes replay routing routetree schedules silences templates texts timeintervals views watchdogs zones))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check bench soak chaos fmt lock image manifests screenshots
+.PHONY: help demo test fuzz check bench soak chaos fmt lock image manifests screenshots reference
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -57,6 +57,9 @@ chaos: $(READY) ## kill, cut and freeze real bridges, and look what became of ea
 fmt: $(READY) ## format, and mend what the linter can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+reference: $(READY) ## write docs/configuration.md anew, after a change of the configuration's keys
+	@$(BIN)/python -m bridge.config.reference > docs/configuration.md.new && mv docs/configuration.md.new docs/configuration.md
 
 lock: $(READY) ## remake the lock files after a change of the dependencies
 	@scripts/lock

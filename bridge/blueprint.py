@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import orjson
 
 from bridge import onfile
 from bridge.alerts import timestamp
@@ -31,6 +32,14 @@ _SOURCE: Final = click.option(
 @click.group()
 def config() -> None:
     """Look into a configuration file."""
+
+
+@config.command("schema")
+def schema() -> None:
+    """Print the configuration as JSON Schema, for editors: docs/configuration.md says how."""
+    from bridge.config.schema import schema as made  # noqa: PLC0415 - other commands do not need it
+
+    click.echo(orjson.dumps(made(), option=orjson.OPT_INDENT_2).decode())
 
 
 @config.group()

@@ -10,6 +10,7 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import PlainValidator, model_validator
 
+from bridge.config import spelling
 from bridge.config.fields import Name, text_of
 from bridge.config.part import Part
 from bridge.config.problems import quote
@@ -78,8 +79,8 @@ class ConsolePart(Part):
 
     operators: tuple[Name, ...] | None = None
     viewers: tuple[Name, ...] | None = None
-    trusted_proxies: tuple[Annotated[Network, PlainValidator(_network)], ...] = ()
-    user_header: Annotated[str, PlainValidator(_header)] = "X-Forwarded-User"
+    trusted_proxies: tuple[Annotated[Network, PlainValidator(_network), spelling.NETWORK], ...] = ()
+    user_header: Annotated[str, PlainValidator(_header), spelling.WORD] = "X-Forwarded-User"
 
     @model_validator(mode="after")
     def somebody_can_act(self) -> ConsolePart:

@@ -12,7 +12,7 @@ from jinja2 import TemplateSyntaxError
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
 from bridge import templates, timeintervals
-from bridge.config import crypto, storage, urls, values
+from bridge.config import crypto, spelling, storage, urls, values
 from bridge.config.problems import quote, suggest
 from bridge.config.storage import Ledger
 from bridge.config.values import Secret
@@ -197,80 +197,91 @@ def _not_empty(urls: tuple[str, ...]) -> tuple[str, ...]:
 _some: Final = AfterValidator(_not_empty)
 
 # -- names, texts, numbers --
-Name = Annotated[str, _read(values.name)]
-Word = Annotated[str, _read(values.word)]
-SourceName = Annotated[str, _read(values.source)]
-Text = Annotated[str, _read(str)]
-Template = Annotated[str, _read(_template)]
-Bool = Annotated[bool, _read(values.boolean)]
-Duration = Annotated[timedelta, _read(values.duration)]
-PositiveDuration = Annotated[timedelta, _read(values.positive_duration)]
-Size = Annotated[int, _read(values.size)]
-Times = Annotated[int, _read(values.integer(1, 1000))]
-Repeat = Annotated[int, _read(values.integer(0, 1000))]
+Name = Annotated[str, _read(values.name), spelling.NAME]
+Word = Annotated[str, _read(values.word), spelling.WORD]
+SourceName = Annotated[str, _read(values.source), spelling.WORD]
+Text = Annotated[str, _read(str), spelling.TEXT]
+Template = Annotated[str, _read(_template), spelling.TEMPLATE]
+Bool = Annotated[bool, _read(values.boolean), spelling.BOOL]
+Duration = Annotated[timedelta, _read(values.duration), spelling.DURATION]
+PositiveDuration = Annotated[timedelta, _read(values.positive_duration), spelling.DURATION]
+Size = Annotated[int, _read(values.size), spelling.SIZE]
+Times = Annotated[int, _read(values.integer(1, 1000)), spelling.integer("number", 1, 1000)]
+Repeat = Annotated[int, _read(values.integer(0, 1000)), spelling.integer("number", 0, 1000)]
 
 # -- APNs --
-TenCharacters = Annotated[str, _read(values.ten_characters)]
-BundleId = Annotated[str, _read(values.bundle_id)]
-Environment = Annotated[str, _choice("production", "sandbox")]
-PushKind = Annotated[str, _choice("voip", "alert")]
-Each = Annotated[str, _choice("person", "device")]
-Level = Annotated[str, _choice("critical", "time-sensitive", "active", "passive")]
-GatewayUrl = Annotated[str, _read(urls.gateway_url)]
-CertificateFile = Annotated[TextFile, _text_file(crypto.certificates), _pair("certificate_key_file")]
-CertificateKeyFile = Annotated[TextFile, _text_file(str)]
-CaFile = Annotated[TextFile, _text_file(crypto.authorities)]
-StorageUrl = Annotated[Ledger, PlainValidator(_storage)]
-StorageUrlFile = Annotated[Ledger, PlainValidator(_storage_file)]
+TenCharacters = Annotated[str, _read(values.ten_characters), spelling.TEN]
+BundleId = Annotated[str, _read(values.bundle_id), spelling.BUNDLE_ID]
+Environment = Annotated[str, _choice("production", "sandbox"), spelling.one_of("production", "sandbox")]
+PushKind = Annotated[str, _choice("voip", "alert"), spelling.one_of("voip", "alert")]
+Each = Annotated[str, _choice("person", "device"), spelling.one_of("person", "device")]
+Level = Annotated[
+    str,
+    _choice("critical", "time-sensitive", "active", "passive"),
+    spelling.one_of("critical", "time-sensitive", "active", "passive"),
+]
+GatewayUrl = Annotated[str, _read(urls.gateway_url), spelling.HTTPS]
+CertificateFile = Annotated[
+    TextFile, _text_file(crypto.certificates), _pair("certificate_key_file"), spelling.FILE
+]
+CertificateKeyFile = Annotated[TextFile, _text_file(str), spelling.FILE]
+CaFile = Annotated[TextFile, _text_file(crypto.authorities), spelling.FILE]
+StorageUrl = Annotated[Ledger, PlainValidator(_storage), spelling.LEDGER]
+StorageUrlFile = Annotated[Ledger, PlainValidator(_storage_file), spelling.FILE]
 
 # -- secrets, each with its twin --
-ApnsKey = Annotated[Secret, _secret(crypto.apns_key)]
-ApnsKeyFile = Annotated[Secret, _secret_file(crypto.apns_key)]
-ProxyUrl = Annotated[Secret, _secret(urls.proxy_url)]
-ProxyUrlFile = Annotated[Secret, _secret_file(urls.proxy_url)]
-Password = Annotated[Secret, _secret(str)]
-PasswordFile = Annotated[Secret, _secret_file(str)]
-Credentials = Annotated[Secret, _secret(values.credentials)]
-CredentialsFile = Annotated[Secret, _secret_file(values.credentials)]
-PushToken = Annotated[Secret, _secret(values.push_token), AfterValidator(_once)]
-PushTokenFile = Annotated[Secret, _secret_file(values.push_token), AfterValidator(_once)]
-WebhookUrl = Annotated[Secret, _secret(urls.web_url)]
-WebhookUrlFile = Annotated[Secret, _secret_file(urls.web_url)]
+ApnsKey = Annotated[Secret, _secret(crypto.apns_key), spelling.SECRET]
+ApnsKeyFile = Annotated[Secret, _secret_file(crypto.apns_key), spelling.FILE]
+ProxyUrl = Annotated[Secret, _secret(urls.proxy_url), spelling.URL]
+ProxyUrlFile = Annotated[Secret, _secret_file(urls.proxy_url), spelling.FILE]
+Password = Annotated[Secret, _secret(str), spelling.SECRET]
+PasswordFile = Annotated[Secret, _secret_file(str), spelling.FILE]
+Credentials = Annotated[Secret, _secret(values.credentials), spelling.SECRET]
+CredentialsFile = Annotated[Secret, _secret_file(values.credentials), spelling.FILE]
+PushToken = Annotated[Secret, _secret(values.push_token), AfterValidator(_once), spelling.PUSH_TOKEN]
+PushTokenFile = Annotated[Secret, _secret_file(values.push_token), AfterValidator(_once), spelling.FILE]
+WebhookUrl = Annotated[Secret, _secret(urls.web_url), spelling.URL]
+WebhookUrlFile = Annotated[Secret, _secret_file(urls.web_url), spelling.FILE]
 
 # -- Alertmanager --
 AlertmanagerUrls = Annotated[
-    tuple[Annotated[str, _read(urls.alertmanager_url)], ...], BeforeValidator(_one_or_list), _some
+    tuple[Annotated[str, _read(urls.alertmanager_url)], ...],
+    BeforeValidator(_one_or_list),
+    _some,
+    spelling.URLS,
 ]
-ReconcileEvery = Annotated[timedelta, _read(values.reconcile_every)]
-Scheme = Annotated[str, _read(urls.scheme)]
-ServerName = Annotated[str, _read(urls.server_name)]
-CertFile = Annotated[TextFile, _text_file(crypto.certificates), _pair("key_file")]
+ReconcileEvery = Annotated[timedelta, _read(values.reconcile_every), spelling.DURATION]
+Scheme = Annotated[str, _read(urls.scheme), spelling.TEXT]
+ServerName = Annotated[str, _read(urls.server_name), spelling.HOST]
+CertFile = Annotated[TextFile, _text_file(crypto.certificates), _pair("key_file"), spelling.FILE]
 KeyFile = CertificateKeyFile
 
-IcalUrl = Annotated[Secret, _secret(urls.web_url)]
-IcalUrlFile = Annotated[Secret, _secret_file(urls.web_url)]
+IcalUrl = Annotated[Secret, _secret(urls.web_url), spelling.URL]
+IcalUrlFile = Annotated[Secret, _secret_file(urls.web_url), spelling.FILE]
 
 # -- schedules --
-CalendarNames = Annotated[tuple[Name, ...], BeforeValidator(_one_or_list)]
-Day = Annotated[date, _read(values.day)]
-TimeOfDay = Annotated[time, _read(values.time_of_day)]
-Turn = Annotated[timedelta, _read(values.span("1h", "1y"))]
-Moment = Annotated[datetime, _read(values.moment)]
-Refresh = Annotated[timedelta, _read(values.span("1m", "1d"))]
-Within = Annotated[timedelta, _read(values.span("1m", "4h"))]
-Late = Annotated[timedelta, _read(values.span("1m", "12h"))]
-IcalFile = Annotated[TextFile, _text_file(str)]
+CalendarNames = Annotated[tuple[Name, ...], BeforeValidator(_one_or_list), spelling.NAMES]
+Day = Annotated[date, _read(values.day), spelling.DAY]
+TimeOfDay = Annotated[time, _read(values.time_of_day), spelling.TIME]
+Turn = Annotated[timedelta, _read(values.span("1h", "1y")), spelling.DURATION]
+Moment = Annotated[datetime, _read(values.moment), spelling.MOMENT]
+Refresh = Annotated[timedelta, _read(values.span("1m", "1d")), spelling.DURATION]
+Within = Annotated[timedelta, _read(values.span("1m", "4h")), spelling.DURATION]
+Late = Annotated[timedelta, _read(values.span("1m", "12h")), spelling.DURATION]
+IcalFile = Annotated[TextFile, _text_file(str), spelling.FILE]
 
 # -- routes and time intervals --
 Matchers = Annotated[
-    tuple[Annotated[tuple[Matcher, ...], _read(_matchers)], ...], BeforeValidator(_one_or_list)
+    tuple[Annotated[tuple[Matcher, ...], _read(_matchers)], ...],
+    BeforeValidator(_one_or_list),
+    spelling.MATCHERS,
 ]
-HeartbeatMatchers = Annotated[Matchers, AfterValidator(_picky)]
-OldMatch = Annotated[None, _old_form("=")]
-OldMatchRe = Annotated[None, _old_form("=~")]
-GroupBy = Annotated[tuple[Annotated[str, _read(_label)], ...], AfterValidator(_group_by)]
-Weekdays = Annotated[Span, _read(timeintervals.parse_weekdays)]
-DaysOfMonth = Annotated[Span, _read(timeintervals.parse_days_of_month)]
-Months = Annotated[Span, _read(timeintervals.parse_months)]
-Years = Annotated[Span, _read(timeintervals.parse_years)]
-Location = Annotated[tzinfo | None, _read(timeintervals.parse_location)]
+HeartbeatMatchers = Annotated[Matchers, AfterValidator(_picky), spelling.SOME_MATCHERS]
+OldMatch = Annotated[None, _old_form("="), spelling.OLD]
+OldMatchRe = Annotated[None, _old_form("=~"), spelling.OLD]
+GroupBy = Annotated[tuple[Annotated[str, _read(_label), spelling.LABEL], ...], AfterValidator(_group_by)]
+Weekdays = Annotated[Span, _read(timeintervals.parse_weekdays), spelling.SPAN]
+DaysOfMonth = Annotated[Span, _read(timeintervals.parse_days_of_month), spelling.SPAN]
+Months = Annotated[Span, _read(timeintervals.parse_months), spelling.SPAN]
+Years = Annotated[Span, _read(timeintervals.parse_years), spelling.SPAN]
+Location = Annotated[tzinfo | None, _read(timeintervals.parse_location), spelling.ZONE]
