@@ -1,6 +1,6 @@
 """Alertmanager's own API, version 2: what it knows of alerts and silences. HTTP, and nothing remembered.
 
-Source: prometheus/alertmanager, api/v2/openapi.yaml; seen with 0.25.
+Source: prometheus/alertmanager, api/v2/openapi.yaml and api/v2/api.go; seen with 0.25.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ class _Cluster(msgspec.Struct):
     uptime: str
 
 
-class _State(msgspec.Struct):
+class _State(msgspec.Struct, rename="camel"):
     state: str
+    muted_by: list[str] = []
 
 
 class _Alert(msgspec.Struct, rename="camel"):
@@ -66,6 +67,10 @@ class _Alert(msgspec.Struct, rename="camel"):
     starts_at: str = ""
     generator_url: str = msgspec.field(name="generatorURL", default="")
     status: _State = msgspec.field(default_factory=lambda: _State("unprocessed"))
+
+
+class _Group(msgspec.Struct):
+    alerts: list[_Alert]
 
 
 class _Matcher(msgspec.Struct, rename="camel"):
@@ -133,7 +138,8 @@ class Alertmanager:
         """Ask every address since when it runs and, if wanted, for all its alerts, the silenced ones too.
 
         `named` are the fingerprints of those that are wanted whole, if they are active. Gives what the
-        addresses that answered said together, None where none did, and what went wrong.
+        addresses that answered said together, None where none did, and what went wrong. Before 0.28
+        Alertmanager tells nobody what its time intervals mute.
         """
         fingerprints: set[str] = set()
         active: dict[str, Alert] = {}
@@ -144,7 +150,9 @@ class Alertmanager:
                 started.append(await self._started_at(url))
                 found = await self._alerts(url) if alerts else []
                 fingerprints.update(one.fingerprint for one in found)
-                active |= {one.fingerprint: _alert(one) for one in found if _wanted(one, named)}
+                wanted = {one.fingerprint: _alert(one) for one in found if _wanted(one, named)}
+                heard = await self._unmuted(url) if wanted else frozenset()
+                active |= {name: alert for name, alert in wanted.items() if name in heard}
             except AlertmanagerError as error:
                 problem = str(error)
         if not started:
@@ -158,6 +166,14 @@ class Alertmanager:
     async def _alerts(self, url: str) -> list[_Alert]:
         query = "alerts?active=true&silenced=true&inhibited=true&unprocessed=true"
         return await self._ask(list[_Alert], url, "GET", query)
+
+    async def _unmuted(self, url: str) -> frozenset[str]:
+        """Give the active alerts that some group has and no time interval mutes there: groups alone tell."""
+        query = "alerts/groups?active=true&silenced=false&inhibited=false"
+        groups = await self._ask(list[_Group], url, "GET", query)
+        return frozenset(
+            one.fingerprint for group in groups for one in group.alerts if not one.status.muted_by
+        )
 
     # --- HTTP ---
 

@@ -35,6 +35,9 @@ _TOGETHER: Final = 50
 _SOON: Final = timedelta(seconds=5)
 """From news to the question whether Alertmanager has it: not at once, for a storm is many webhooks."""
 
+_WAIT: Final = timedelta(minutes=1)
+"""Alertmanager says that an interval mutes a new group when its `group_wait` is over: 30 s by default."""
+
 
 @dataclass(slots=True)
 class Kept:
@@ -176,11 +179,11 @@ class Reconciler:
         """
         groups: dict[tuple[str, str, str], list[Alert]] = {}
         for one in ended:
-            if one.fingerprint in active:
-                group = (one.source, one.group_key, one.external_url)
-                groups.setdefault(group, []).append(active[one.fingerprint])
-        for (source, group_key, external_url), again in groups.items():
-            notification = Notification(source, tuple(again), group_key, external_url)
+            again = active.get(one.fingerprint)
+            if again is not None and again.starts_at <= self._clock.now() - _WAIT:
+                groups.setdefault((one.source, one.group_key, one.external_url), []).append(again)
+        for (source, group_key, external_url), alerts in groups.items():
+            notification = Notification(source, tuple(alerts), group_key, external_url)
             changes = await self._desk.receive(notification)
             log.info(
                 "alerts that fire again, and of which Alertmanager told nobody",

@@ -73,6 +73,34 @@ async def test_rule_2_what_ended_unheard_and_fires_again_rings_though_alertmanag
     assert (again["state"], len(world.rings())) == ("triggered", rung + 1)
 
 
+async def test_what_fires_again_while_a_time_interval_of_alertmanagers_mutes_it_rings_when_that_is_over(
+    world: World, upstream: StandIn
+) -> None:
+    """Its state says "active" all the time."""
+    upstream.alerts.clear()
+    await world.pass_(60 + GRACE + 60)
+    upstream.fires(**world.alert()["labels"])
+    await world.pass_(59)
+    upstream.muted = ["nights"]
+    await world.pass_(600)
+    assert await world.incidents() == []
+    upstream.muted = []
+    await world.pass_(61)
+    assert [one["state"] for one in await world.incidents()] == ["triggered"]
+
+
+async def test_an_alertmanager_before_0_28_does_not_say_what_is_muted_and_the_alert_rings(
+    world: World, upstream: StandIn
+) -> None:
+    """Known, and in docs/silences.md: rather a call too many than none."""
+    upstream.muted = None
+    upstream.alerts.clear()
+    await world.pass_(60 + GRACE + 60)
+    upstream.fires(**world.alert()["labels"])
+    await world.pass_(121)
+    assert [one["state"] for one in await world.incidents()] == ["triggered"]
+
+
 async def test_what_ended_unheard_and_was_told_since_is_alertmanagers_to_tell_from_then_on(
     world: World, upstream: StandIn
 ) -> None:
