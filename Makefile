@@ -40,7 +40,7 @@ check: $(READY) ## lint, formatting and types
 	$(BIN)/mypy
 
 screenshots: $(READY) ## look at a night in the console, and make docs/screenshots/ anew
-	@scripts/need chromium
+	@scripts/need chromium fonts-inter
 	@$(BIN)/python scripts/screenshots
 
 bench: $(BENCH_READY) ## measure the connection to APNs beside other clients, 20 minutes; ARGS=--quick takes 2

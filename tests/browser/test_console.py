@@ -86,11 +86,13 @@ async def test_an_open_incident_s_page_tells_what_happens_as_it_happens(
     page = await marked(await open_page(await page_of(world)))
     await is_live(page)
     await page.get_by_label("For the timeline").fill("half a note")
+    await page.get_by_label("Silence for").select_option("240")
     world.alice.answer()
     await world.settled()
     await expect(page.locator(".timeline")).to_contain_text("acknowledged by alice")
     await expect(page.get_by_role("button", name="Give it back")).to_be_visible()
     await expect(page.get_by_label("For the timeline")).to_have_value("half a note")
+    await expect(page.get_by_label("Silence for")).to_have_value("240")
     await page.get_by_role("button", name="Give it back").click()
     await expect(page.locator(".timeline")).to_contain_text("unacknowledged by an operator")
 
