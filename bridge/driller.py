@@ -6,7 +6,7 @@ So neither a crash nor two who look at once ring twice for one hour, or for none
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,7 +17,7 @@ import structlog
 from bridge import alarms, alerts, drills, lifecycle
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.drills import Drill, Member, Result
+from bridge.drills import Drill, Hours, Member, Result
 from bridge.incidents import Change, Slot, stable_id
 from bridge.store import Scope, Store, Tx
 from bridge.store import drills as ledger
@@ -38,13 +38,26 @@ _LOOKED_AT: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Had:
+    """Which hours this bridge has for a drill, and since when."""
+
+    hours: Hours
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
-    """What a look at `at` did: runs begun, over and missed; and those that go on."""
+    """What a look at `at` did: runs begun, over and missed; those that go on.
+
+    `had` is for the next look, `others` are drills that this bridge does not have, and another does.
+    """
 
     at: datetime
     begun: tuple[Run, ...]
     over: tuple[Run, ...]
     going_on: tuple[Run, ...]
+    had: Mapping[str, Had]
+    others: tuple[str, ...]
 
 
 class Driller:
@@ -59,6 +72,8 @@ class Driller:
         self._metrics = metrics
         self._wake = asyncio.Event()
         self._going_on = False
+        self._had: Mapping[str, Had] = {}
+        self._others: tuple[str, ...] = ()
         self.looks_at = clock.now()
 
     def wake(self) -> None:
@@ -86,9 +101,14 @@ class Driller:
         settings = self._settings()
 
         async def job(tx: Tx) -> Looked:
-            return await look(tx, settings)
+            return await look(tx, settings, self._had)
 
         looked = await self._store.write(job)
+        self._had = looked.had
+        if looked.others and looked.others != self._others:
+            hint = "another bridge has them, or they were taken out while this one was down"
+            log.warning("unknown drills in the ledger", drills=looked.others, hint=hint)
+        self._others = looked.others
         self._going_on = bool(looked.going_on)
         for run in looked.begun:
             log.info("drill begun", drill=run.drill, due_at=run.due_at, who=[one.who for one in run.members])
@@ -114,24 +134,38 @@ class Driller:
                 self._metrics.unconfirmed.labels(name, one.who).set(not one.confirmed)
 
 
-async def look(tx: Tx, settings: Settings) -> Looked:
-    """Begin the drills whose hour has come, note those that were missed, end those that are over."""
+async def look(tx: Tx, settings: Settings, had: Mapping[str, Had]) -> Looked:
+    """Begin the drills whose hour has come, note those that were missed, end those that are over.
+
+    `had` is what this bridge had before. What it never had is another bridge's, which must not be blinded.
+    """
     known = await ledger.marks(tx.connection, lock=True)
+    has: dict[str, Had] = {}
     begun: list[Run] = []
     over: list[Run] = []
     for drill in settings.drills.values():
-        due = drills.due(drill, known.get(drill.name), tx.now)
+        since = _since(had.get(drill.name), drill)
+        has[drill.name] = Had(drill.hours, since or tx.now)
+        due = drills.due(drill, known.get(drill.name), tx.now, since)
         if due.missed:
             over += await _miss(tx, settings, drill, due.missed)
         if due.rings_for is not None:
             begun.append(await _begin(tx, settings, drill, due.rings_for))
         await ledger.set_mark(tx.connection, known, due.mark)
-    await ledger.forget(tx.connection, known.keys() - settings.drills.keys())
+    unknown = sorted(known.keys() - settings.drills.keys())
+    gone = [name for name in unknown if name in had or drills.abandoned(known[name], tx.now)]
+    await ledger.forget(tx.connection, gone)
     going_on: list[Run] = []
     for run in await ledger.going_on(tx.connection, lock=True):
         ended = await _end(tx, settings, run)
         (going_on if ended is None else over).append(ended or run)
-    return Looked(tx.now, tuple(begun), tuple(over), tuple(going_on))
+    others = tuple(name for name in unknown if name not in gone)
+    return Looked(tx.now, tuple(begun), tuple(over), tuple(going_on), has, others)
+
+
+def _since(before: Had | None, drill: Drill) -> datetime | None:
+    """Give from when on this bridge has had these hours; None where they are new to it."""
+    return before.since if before is not None and before.hours == drill.hours else None
 
 
 async def _begin(tx: Tx, settings: Settings, drill: Drill, due_at: datetime) -> Run:

@@ -32,6 +32,8 @@ Each: TypeAlias = Literal["person", "device"]
 ONE_CALL: Final = Ring(times=1)
 _DAY: Final = timedelta(days=1)
 ONE_PHONE: Final = timedelta(minutes=3)
+_ABANDONED: Final = timedelta(days=3)
+"""A mark that nobody has set for so long is of a drill that no bridge has any more."""
 _SPARE: Final = timedelta(minutes=1)
 _NEVER: Final = timedelta(days=1)
 """Longer than any drill: its own time ends it."""
@@ -119,18 +121,30 @@ class Result:
     why: str = ""
 
 
-def due(drill: Drill, mark: Mark | None, now: datetime) -> Due:
-    """Say what is to be done. A drill that is new, or has other hours than before, begins with the next."""
+def due(drill: Drill, mark: Mark | None, now: datetime, since: datetime | None = None) -> Due:
+    """Say what is to be done. A drill that is new, or has other hours than before, begins with the next.
+
+    `since` is from when on this bridge has had these very hours. A mark with other ones is then that of
+    another bridge, whose configuration is not the same: each keeps to its own.
+    """
     hours = repr(drill.hours)
-    if mark is None or mark.hours != hours:
+    if mark is None or (mark.hours != hours and since is None):
         return Due(Mark(drill.name, hours, now))
-    found = tuple(drill.hours.between(mark.decided_until, now))
+    same = mark.hours == hours
+    after = mark.decided_until if same or since is None else max(mark.decided_until, since)
+    mark = Mark(drill.name, hours, after)
+    found = tuple(drill.hours.between(after, now))
     if not found:
-        return Due(mark)
-    after = replace(mark, decided_until=found[-1])
+        return Due(replace(mark, decided_until=now) if same and now - after > _DAY else mark)
+    mark = replace(mark, decided_until=found[-1])
     if now - found[-1] > drill.late:
-        return Due(after, missed=found)
-    return Due(after, found[-1], found[:-1])
+        return Due(mark, missed=found)
+    return Due(mark, found[-1], found[:-1])
+
+
+def abandoned(mark: Mark, now: datetime) -> bool:
+    """Tell whether no bridge has this drill any more: who has it looks once a day."""
+    return now - mark.decided_until > _ABANDONED
 
 
 def members(

@@ -95,8 +95,8 @@ class Watcher:
 
     def _tell(self, others: tuple[str, ...]) -> None:
         if others and others != self._others:
-            hint = "give all bridges the same configuration: here it is an alert like any other"
-            log.warning("another bridge waits for unknown heartbeats", names=others, hint=hint)
+            hint = "another bridge has them, or they were taken out while this one was down"
+            log.warning("unknown heartbeats in the ledger", names=others, hint=hint)
         self._others = others
 
     async def observe(self) -> None:

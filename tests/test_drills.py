@@ -298,6 +298,29 @@ def test_other_hours_begin_anew_another_ring_does_not() -> None:
     assert due(drill(each="device"), mark, NOW + timedelta(minutes=31)).rings_for is not None
 
 
+def test_two_bridges_with_other_hours_of_one_drill_each_ring_at_their_own() -> None:
+    """Their configuration is not the same: the mark of one must not blind the other, nor ring for the past."""
+    one, other = drill(), drill(hours=hours("02:45"))
+    mark = due(other, due(one, None, NOW).mark, NOW).mark
+    rung = []
+    for minute in range(60):
+        for mine in (one, other):
+            found = due(mine, mark, NOW + timedelta(minutes=minute), since=NOW)
+            mark = found.mark
+            rung += [found.rings_for] if found.rings_for else []
+            assert found.missed == ()
+    assert rung == [NOW + timedelta(minutes=30), NOW + timedelta(minutes=45)]
+
+
+def test_a_mark_that_nobody_sets_is_abandoned_and_whoever_has_the_drill_sets_it_daily() -> None:
+    rare = drill(hours=hours(months=(parse_months("february"),)))
+    mark = due(rare, None, NOW).mark
+    for day in range(1, 10):
+        mark = due(rare, mark, NOW + timedelta(days=day, minutes=day)).mark
+    assert not drills.abandoned(mark, NOW + timedelta(days=12))
+    assert drills.abandoned(mark, NOW + timedelta(days=13))
+
+
 @pytest.mark.parametrize(("minutes", "rings"), [(60, True), (61, False)])
 def test_it_rings_late_for_a_while_and_is_missed_then(minutes: int, rings: bool) -> None:
     mark = due(drill(), None, NOW).mark

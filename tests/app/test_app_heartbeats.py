@@ -277,7 +277,7 @@ async def test_one_that_was_taken_out_of_a_bridge_that_was_down_is_named_and_soo
     with capture_logs() as logs:
         await watching.restart()
         await watching.pass_(10 * MINUTE)
-    (told,) = [one for one in logs if one["event"].startswith("another bridge waits")]
+    (told,) = [one for one in logs if one["event"].startswith("unknown heartbeats")]
     assert told["names"] == ("prometheus",)
     assert await missing(watching) == ["prometheus"]
     await watching.pass_(30)
