@@ -13,7 +13,7 @@ import orjson
 
 from bridge import onfile
 from bridge.alerts import timestamp
-from bridge.config import DEFAULT
+from bridge.config import DEFAULT, ConfigError
 from bridge.listings import text
 from bridge.manage import Bridge, ask, asking, say
 from bridge.routetree import Route, render_tree
@@ -40,6 +40,18 @@ def schema() -> None:
     from bridge.config.schema import schema as made  # noqa: PLC0415 - other commands do not need it
 
     click.echo(orjson.dumps(made(), option=orjson.OPT_INDENT_2).decode())
+
+
+@config.command("import")
+@click.argument("file", type=_FILE)
+def import_(file: Path) -> None:
+    """Propose routes from an Alertmanager configuration, with receivers and people to fill in."""
+    from bridge.config.foreign import proposal  # noqa: PLC0415 - other commands do not need it
+
+    try:
+        click.echo(proposal(file), nl=False)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @config.group()
