@@ -6,10 +6,13 @@ import asyncio
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -22,6 +25,8 @@ from bench.fuzz import driver as attack
 from bench.soak import driver, report
 from bench.world import World, build
 from bridge.telemetry import configure_logs
+
+T = TypeVar("T")
 
 
 @click.group()
@@ -154,13 +159,21 @@ def chaos_command(
     place = folder or Path(tempfile.mkdtemp(prefix=f"chaos-{ledger}-{seed}-"))
     configure_logs("error", "json")  # of the simulator, which runs here
     plan = chaos.Plan(ledger, seconds, seed, longest)
-    found = asyncio.run(chaos.chaos(plan, place, lambda text: click.echo(text, err=True)))
+    found = asyncio.run(_until_stopped(chaos.chaos(plan, place, lambda text: click.echo(text, err=True))))
     click.echo(json.dumps(asdict(found)) if as_json else page(found))
     if found.verdict.wrong:
         click.echo(f"logs are in {place}", err=True)
         raise SystemExit(1)
     if folder is None:
         shutil.rmtree(place)
+
+
+async def _until_stopped(work: Coroutine[Any, Any, T]) -> T:
+    """Have what was started stopped by SIGTERM and SIGINT too, also where a shell has SIGINT ignored."""
+    task = asyncio.create_task(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
 
 
 def _named(name: str, wanted: tuple[str, ...]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
@@ -41,7 +43,7 @@ class Proxy:
     def cut(self) -> None:
         """Break all connections off, with a reset."""
         for writer in list(self._writers):
-            writer.transport.abort()
+            _reset(writer)
 
     def refuse(self, *, refuses: bool = True) -> None:
         """Break all connections off, and new ones at once; or take them again."""
@@ -66,7 +68,7 @@ class Proxy:
         try:
             await self._flows.wait()
             if self._refuses:
-                writer.transport.abort()
+                _reset(writer)
             elif found := await self._connect():
                 back, there = found
                 self._writers.add(there)
@@ -75,6 +77,8 @@ class Proxy:
             for one in (writer, there):
                 if one is not None:
                     one.close()
+                    with suppress(OSError):
+                        await one.wait_closed()
                     self._writers.discard(one)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
@@ -95,4 +99,12 @@ class Proxy:
             await self._flows.wait()
             sink.close()
         except OSError:
-            sink.transport.abort()
+            _reset(sink)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close at once, with a reset and not with a friendly end."""
+    with suppress(OSError):
+        there = writer.get_extra_info("socket")
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
