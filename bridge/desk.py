@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -41,6 +41,7 @@ class Answered:
     state: str
     incidents: tuple[Incident, ...]
     settled: tuple[Settled, ...] = ()
+    waited: Mapping[str, float] = field(default_factory=dict)
 
 
 class Desk:
@@ -140,19 +141,23 @@ class Desk:
         """Take the next way to the person, for calls of which the phone said nothing in time."""
         settings = self.settings
 
-        async def job(tx: Tx) -> tuple[list[Change], list[str]]:
+        async def job(tx: Tx) -> tuple[list[Change], list[str], list[str]]:
             done: list[Change] = []
             doubtful: list[str] = []
+            given_up: list[str] = []
             for call_id in call_ids:
                 call = await calls.give_up(tx.connection, call_id, tx.now)
                 if call is None:  # its receipt came at the last moment
                     continue
+                given_up.append(call.push)
                 if call.push == "voip" and await devices.silent(tx.connection, call.device):
                     doubtful.append(call.device)
                 done += await self._fail_over(tx, settings, call, "no receipt in time")
-            return done, doubtful
+            return done, doubtful, given_up
 
-        changes, doubtful = await self.store.write(job, paging=True)
+        changes, doubtful, given_up = await self.store.write(job, paging=True)
+        for push in given_up:
+            self.metrics.unheard.labels(push).inc()
         for name in doubtful:
             log.warning(
                 "device is doubtful", device=name, hint="its pushes are accepted, but it never says so"
@@ -187,14 +192,17 @@ class Desk:
             if call is None:
                 return None
             settled = await outbox.delivered(tx.connection, call, tx.now)
+            waited = await calls.waited(tx.connection, call, tx.now)
             if await calls.record(tx.connection, call, receipt, tx.now):
                 await self._heard(tx, settings, call, receipt)
             incidents = await tx.incidents(Scope(ids=tuple(incident for incident, _ in call.carries)))
-            return Answered(call, await calls.state(tx.connection, call_id), incidents, settled)
+            return Answered(call, await calls.state(tx.connection, call_id), incidents, settled, waited)
 
         answered = await self.store.write(job)
         if answered is not None:
             self.metrics.receipts.labels(receipt.kind).inc()
+            for incident_id, seconds in answered.waited.items():
+                self.metrics.receipt_seconds.observe(seconds, {"incident": incident_id})
             self.tell(answered.settled)
         return answered
 

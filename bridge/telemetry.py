@@ -124,6 +124,13 @@ class Metrics:
             "page_acceptance_seconds",
             "Time from the commit of a page (its webhook, or its ring) to acceptance.",
         )
+        self.receipt_seconds = self._histogram(
+            "page_receipt_seconds",
+            "Time from the commit of a page (its webhook, or its ring) to the phone's first word of it.",
+        )
+        self.unheard = self._counter(
+            "calls_unheard", "Pushes that APNs took and of which the phone said nothing in time.", "push"
+        )
         self.outgoing = self._counter("outgoing_webhooks", "Posts to webhook targets, by outcome.", "outcome")
         self.receipts = self._counter("receipts", "Receipts from phones.", "receipt")
         self.enrolments = self._counter("enrolments", "Codes that phones tried, by outcome.", "outcome")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from bridge.api.answers import answer, problem
 from bridge.config import ConfigError
@@ -65,8 +65,8 @@ class Operations:
             )
         return web.Response(text="OK")
 
-    async def metrics(self, _: web.Request) -> web.Response:
-        """Give the metrics in Prometheus' text format."""
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Give the metrics in Prometheus' text format; as OpenMetrics, with exemplars, to who asks for it."""
         await self._observe()
-        body = generate_latest(self._metrics.registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._metrics.registry), headers={"Content-Type": content_type})

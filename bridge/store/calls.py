@@ -48,6 +48,17 @@ async def state(connection: AsyncConnection, call_id: str) -> str:
     return found
 
 
+async def waited(connection: AsyncConnection, call: Call, now: datetime) -> dict[str, float]:
+    """Say how many seconds each incident's page waited for the phone's first word; {}: that was said before.
+
+    Drills and quiet pushes do not count.
+    """
+    silent = select(calls.c.id).where((calls.c.id == call.id) & calls.c.received_at.is_(None)).exists()
+    mine = (pages.c.call_id == call.id) & pages.c.kind.in_(("ring", "fallback")) & ~pages.c.drill
+    found = await connection.execute(select(pages.c.incident_id, pages.c.due_at).where(mine & silent))
+    return {incident: max((now - due_at).total_seconds(), 0) for incident, due_at in found}
+
+
 async def record(connection: AsyncConnection, call: Call, receipt: Receipt, now: datetime) -> bool:
     """Keep a receipt. False where this event id is known already: then it has no second effect."""
     key = (receipts.c.call_id == call.id) & (receipts.c.event_id == receipt.event_id)

@@ -1,6 +1,7 @@
 """What an operator, a probe and Prometheus are told: health, readiness, metrics, and the sign of life."""
 
 import asyncio
+import io
 import shutil
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from appworld import World, until, without
+from prometheus_client.openmetrics.parser import text_fd_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 from structlog.testing import capture_logs
@@ -111,6 +113,8 @@ async def test_a_story_is_found_again_in_the_metrics(world: World) -> None:
         ("pushes_total", ("push", "voip"), ("outcome", "accepted"), ("reason", "")): 1,
         ("push_duration_seconds_count",): 1,
         ("page_acceptance_seconds_count",): 1,
+        ("page_receipt_seconds_count",): 1,
+        ("calls_unheard_total", ("push", "voip")): 0,
         ("receipts_total", ("receipt", "received")): 1,
         ("receipts_total", ("receipt", "answered")): 1,
         ("incidents", ("state", "triggered")): 0,
@@ -129,6 +133,38 @@ async def test_a_story_is_found_again_in_the_metrics(world: World) -> None:
     assert found == expected
     assert world.metric("apns_connections") >= 1
     assert 0 <= world.metric("apns_provider_token_age_seconds") < 3600
+
+
+async def test_how_long_a_page_waited_for_its_phone_is_counted_once_with_its_incident_for_an_example(
+    world: World,
+) -> None:
+    await world.webhook(world.alert())
+    await world.pass_(45)
+    assert world.metric("page_receipt_seconds_count") == 2, "two rings, with one received receipt each"
+    world.alice.answer()
+    await world.settled()
+    assert world.metric("page_receipt_seconds_count") == 2
+    asked = await world.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert asked.headers["Content-Type"].startswith("application/openmetrics-text")
+    families = list(text_fd_to_metric_families(io.StringIO(asked.text)))
+    examples = [
+        sample.exemplar.labels
+        for family in families
+        for sample in family.samples
+        if family.name == "pushkit_bridge_page_receipt_seconds" and sample.exemplar
+    ]
+    assert examples == [{"incident": (await world.incident())["id"]}]
+
+
+async def test_calls_of_which_the_phone_says_nothing_are_counted(stage: World) -> None:
+    del stage.config["devices"]
+    await stage.start()
+    await stage.enrol("alice")
+    stage.alice.profile.behaviour = "silent"
+    await stage.webhook(stage.alert())
+    await stage.pass_(40)
+    assert stage.metric("calls_unheard_total", push="voip") == 1
+    assert stage.metric("page_receipt_seconds_count") == 0
 
 
 async def test_what_waits_shows_with_its_age(world: World) -> None:
