@@ -26,7 +26,6 @@ from bridge.apns.framing import ErrorCode, ViolationError
 LIST_LIMIT: Final = 32_768  # SETTINGS_MAX_HEADER_LIST_SIZE, octets as RFC 9113 section 6.5.2 counts them
 TABLE_LIMIT: Final = 4_096  # octets, the default of SETTINGS_HEADER_TABLE_SIZE, which we leave
 MEMORY: Final = 64  # combinations of topic, type and priority remembered for each connection
-BLOCK_REMEMBERED: Final = 512  # octets; APNs' own are below 100
 TOKEN_LIMIT: Final = 400  # hex digits of a device token; Apple names no length
 SIZE_UPDATE: Final = b"\x20"  # section 6.3: "the dynamic table now has size 0"
 
@@ -182,24 +181,13 @@ class AnswerDecoder:
         self._entries: deque[Field] = deque()  # the dynamic table, newest first (section 2.3.2)
         self._size = 0
         self._limit = TABLE_LIMIT
-        self._changed = False  # whether this block changed the table
-        self._known: dict[bytes, list[Field]] = {}  # blocks that changed nothing, while nothing changes
 
     def decode(self, block: bytes) -> list[Field]:
         """Give the fields. Raises ViolationError: after one, the tables of both sides differ."""
-        known = self._known.get(block)
-        if known is not None:
-            return known
-        self._changed = False
         try:
-            fields = self._walk(block)
+            return self._walk(block)
         except (IndexError, ValueError) as error:
             raise ViolationError(ErrorCode.COMPRESSION_ERROR, "a header block that cannot be read") from error
-        if self._changed:
-            self._known.clear()
-        elif len(self._known) < MEMORY and len(block) <= BLOCK_REMEMBERED:
-            self._known[block] = fields
-        return fields
 
     def _walk(self, block: bytes) -> list[Field]:
         """Take one representation after the other (section 6)."""
@@ -209,8 +197,8 @@ class AnswerDecoder:
             first = block[at]
             if first & 0x80:  # section 6.1, indexed
                 index, at = _integer(block, at, 0x7F)
-                name, value = field = self._entry(index)
-                size = len(name) + len(value) + _FIELD_OVERHEAD
+                field = self._entry(index)
+                size = len(field[0]) + len(field[1]) + _FIELD_OVERHEAD
             elif first & 0x60 == 0x20:  # section 6.3, the table's size
                 at = self._resize(block, at, first=not fields)
                 continue
@@ -241,7 +229,6 @@ class AnswerDecoder:
 
     def _add(self, field: Field, size: int) -> None:
         """Put a field into the table (section 4.4); one that is too large empties it."""
-        self._changed = True
         self._entries.appendleft(field)
         self._size += size
         if self._size > self._limit:
@@ -256,7 +243,6 @@ class AnswerDecoder:
         size, at = _integer(block, at, 0x1F)
         if not first or size > TABLE_LIMIT:
             raise ValueError("a table size that cannot be")
-        self._changed = True
         self._limit = size
         self._evict()
         return at
