@@ -26,6 +26,7 @@ from bridge.apns.framing import ErrorCode, ViolationError
 LIST_LIMIT: Final = 32_768  # SETTINGS_MAX_HEADER_LIST_SIZE, octets as RFC 9113 section 6.5.2 counts them
 TABLE_LIMIT: Final = 4_096  # octets, the default of SETTINGS_HEADER_TABLE_SIZE, which we leave
 MEMORY: Final = 64  # combinations of topic, type and priority remembered for each connection
+TOKENS_REMEMBERED: Final = 4_096  # device tokens that were looked at
 TOKEN_LIMIT: Final = 400  # hex digits of a device token; Apple names no length
 SIZE_UPDATE: Final = b"\x20"  # section 6.3: "the dynamic table now has size 0"
 
@@ -42,7 +43,7 @@ _PATH: Final = 4
 _AUTHORIZATION: Final = 23
 _CONTENT_LENGTH: Final = 28
 
-_APNS_ID: Final = re.compile(r"[0-9a-fA-F-]{1,64}")
+_apns_id: Final = re.compile(r"[0-9a-fA-F-]{1,64}").fullmatch
 _VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 _STATIC: Final[tuple[Field, ...]] = ((b"", b""), *HeaderTable.STATIC_TABLE)  # counted from 1 (appendix A)
@@ -81,19 +82,24 @@ def refusal(device_token: str, apns_id: str, topic: str, collapse_id: str | None
     A header value with a line break or worse would make the whole request malformed
     (RFC 9113 section 8.2.1), and a path that is not hex would be some other resource.
     """
-    try:
-        octets = len(bytes.fromhex(device_token))
-    except ValueError:
-        octets = 0
-    if not 0 < 2 * octets == len(device_token) <= TOKEN_LIMIT:  # `fromhex` passes over white space
+    if not _is_hex(device_token):
         return "BadDeviceToken"
-    if _APNS_ID.fullmatch(apns_id) is None:
+    if _apns_id(apns_id) is None:
         return "BadMessageId"
     if not _sayable(topic):
         return "BadTopic"
     if collapse_id is not None and not _sayable(collapse_id):
         return "BadCollapseId"
     return None
+
+
+@lru_cache(TOKENS_REMEMBERED)
+def _is_hex(token: str) -> bool:
+    try:
+        octets = len(bytes.fromhex(token))
+    except ValueError:
+        return False
+    return 0 < 2 * octets == len(token) <= TOKEN_LIMIT  # `fromhex` passes over white space
 
 
 @lru_cache(MEMORY)
@@ -195,15 +201,21 @@ class AnswerDecoder:
         at = total = 0
         while at < len(block):
             first = block[at]
+            at += 1
             if first & 0x80:  # section 6.1, indexed
-                index, at = _integer(block, at, 0x7F)
+                index = first & 0x7F
+                if index == 0x7F:
+                    index, at = _more(block, at, index)
                 field = self._entry(index)
                 size = len(field[0]) + len(field[1]) + _FIELD_OVERHEAD
             elif first & 0x60 == 0x20:  # section 6.3, the table's size
                 at = self._resize(block, at, first=not fields)
                 continue
             else:  # section 6.2.1; without indexing 6.2.2 and 6.2.3
-                index, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
+                limit = 0x3F if first & 0x40 else 0x0F
+                index = first & limit
+                if index == limit:
+                    index, at = _more(block, at, index)
                 if index:
                     name = self._entry(index)[0]
                 else:
@@ -212,7 +224,9 @@ class AnswerDecoder:
                 field = name, value
                 size = len(name) + len(value) + _FIELD_OVERHEAD
                 if first & 0x40:
-                    self._add(field, size)
+                    self._entries.appendleft(field)  # section 4.4
+                    self._size += size
+                    self._evict()
             total += size  # RFC 9113 section 6.5.2
             if total > LIST_LIMIT:
                 raise ValueError("a header list above the limit")
@@ -221,26 +235,22 @@ class AnswerDecoder:
 
     def _entry(self, index: int) -> Field:
         """Look up an index (section 2.3.3). Raises IndexError."""
-        if index < len(_STATIC):
-            if not index:
-                raise IndexError(index)
-            return _STATIC[index]
-        return self._entries[index - len(_STATIC)]
-
-    def _add(self, field: Field, size: int) -> None:
-        """Put a field into the table (section 4.4); one that is too large empties it."""
-        self._entries.appendleft(field)
-        self._size += size
-        if self._size > self._limit:
-            self._evict()
+        if index >= len(_STATIC):
+            return self._entries[index - len(_STATIC)]
+        if not index:
+            raise IndexError(index)
+        return _STATIC[index]
 
     def _evict(self) -> None:
+        """Drop the oldest entries (section 4.3); one that is too large empties the table (section 4.4)."""
         while self._size > self._limit:
             name, value = self._entries.pop()
             self._size -= len(name) + len(value) + _FIELD_OVERHEAD
 
     def _resize(self, block: bytes, at: int, *, first: bool) -> int:
-        size, at = _integer(block, at, 0x1F)
+        size = block[at - 1] & 0x1F
+        if size == 0x1F:
+            size, at = _more(block, at, size)
         if not first or size > TABLE_LIMIT:
             raise ValueError("a table size that cannot be")
         self._limit = size
@@ -248,12 +258,11 @@ class AnswerDecoder:
         return at
 
 
-def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
-    """Read an integer (section 5.1); give it and where to go on. Raises IndexError or ValueError."""
-    value = block[at] & mask
-    at += 1
-    if value != mask:
-        return value, at
+def _more(block: bytes, at: int, value: int) -> tuple[int, int]:
+    """Read on in an integer whose prefix is full (section 5.1); give it and where to go on.
+
+    Raises IndexError or ValueError.
+    """
     for shift in range(0, 28, 7):
         octet = block[at]
         at += 1
@@ -265,10 +274,13 @@ def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
 
 def _string(block: bytes, at: int) -> tuple[bytes, int]:
     """Read a string (section 5.2); give it and where to go on. Raises IndexError or ValueError."""
-    coded = block[at] & 0x80
-    length, at = _integer(block, at, 0x7F)
+    first = block[at]
+    at += 1
+    length = first & 0x7F
+    if length == 0x7F:
+        length, at = _more(block, at, length)
     end = at + length
     if end > len(block):
         raise ValueError("a string cut short")
     value = block[at:end]
-    return (huffman.decode(value) if coded else value), end
+    return (huffman.decode(value) if first & 0x80 else value), end
