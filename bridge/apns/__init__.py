@@ -170,21 +170,21 @@ class Transport:
         """
         if self._closed:
             return Retryable("ShuttingDown", None, certainly_not_processed=True)
-        client = self._client(request.environment)
+        client = self._by_environment.get(request.environment) or self._client(request.environment)
         result = await client.send_notification(
-            PushNotification(
-                device_token=request.token,
-                payload=request.payload,
-                deadline=asyncio.get_running_loop().time() + request.timeout,
-                notification_id=request.apns_id,
-                expiration=request.expiration,
-                priority=request.priority,
-                collapse_key=request.collapse_id,
-                push_type=_TYPES[request.kind],
-                apns_topic=request.topic,
+            PushNotification(  # by position: keywords would cost twice as much as all it does
+                request.token,
+                request.payload,
+                asyncio.get_running_loop().time() + request.timeout,
+                request.apns_id,
+                request.expiration,
+                request.priority,
+                request.collapse_id,
+                _TYPES[request.kind],
+                request.topic,
             )
         )
-        return _outcome(result)
+        return _ACCEPTED if result.status == "200" else _outcome(result)
 
     async def close(self, timeout: float) -> None:  # noqa: ASYNC109 - what is left then has an outcome too
         """Take no more pushes, wait up to `timeout` seconds for answers, and close every connection.
@@ -248,11 +248,9 @@ class Transport:
         return sum(pool.waiting for pool in self._pools)
 
     def _client(self, environment: Environment) -> APNs:
-        client = self._by_environment.get(environment)
-        if client is None:
-            address = self._plan.address(environment)
-            client = self._clients.get(address) or self._new_client(*address)
-            self._by_environment[environment] = self._clients[address] = client
+        address = self._plan.address(environment)
+        client = self._clients.get(address) or self._new_client(*address)
+        self._by_environment[environment] = self._clients[address] = client
         return client
 
     def _new_client(self, host: str, port: int) -> APNs:
@@ -304,8 +302,6 @@ async def _say_nothing(request: NotificationRequest, result: NotificationResult)
 
 
 def _outcome(result: NotificationResult) -> Outcome:
-    if result.status == "200":
-        return _ACCEPTED
     if not isinstance(result, PushResult):
         return Retryable("InternalError")
     if result.status == UNANSWERED:

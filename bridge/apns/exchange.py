@@ -78,18 +78,20 @@ class Exchange:
     def take_headers(self, fields: list[tuple[bytes, bytes]], *, ends: bool) -> None:
         """Take a header block: interim, final or trailers. Raises MalformedError."""
         if self.status is not None:
-            _check(fields, 0)
+            _check(fields)
             if not ends:  # section 8.1: nothing may come after trailers
                 raise MalformedError("trailers that do not end the stream")
             return
         name, status = fields[0] if fields else (b"", b"")
         if name != b":status" or (status != b"200" and _STATUS.fullmatch(status) is None):
             raise MalformedError("no status")
-        _check(fields, 1)
+        _check(fields[1:])
+        if status == b"200":
+            self.status = status
+            return
         if status[0] != 0x31:
             self.status = status
-            if status != b"200":
-                self._retry_after = retry_after(fields)
+            self._retry_after = retry_after(fields)
             return
         self._interim += 1
         if ends or status == b"101" or self._interim > INTERIM_LIMIT:
@@ -130,9 +132,9 @@ class Exchange:
         self.settle(PushResult(name, UNANSWERED, reason, certainly_not_processed=certain))
 
 
-def _check(fields: list[tuple[bytes, bytes]], first: int) -> None:
+def _check(fields: list[tuple[bytes, bytes]]) -> None:
     """Check what comes after the pseudo-header fields (RFC 9113 sections 8.2.1, 8.2.2 and 8.3)."""
-    for name, value in fields[first:]:
+    for name, value in fields:
         if not _allowed(name):
             raise MalformedError("a field that HTTP/2 does not allow")
         if value.translate(None, _VISIBLE) and _VALUE.fullmatch(value) is None:

@@ -69,8 +69,12 @@ class Line:
         self._live.add(exchange)
         if not wanted.deadline >= self._timer_at:  # also where it is NaN
             self._set_timer(wanted.deadline)
-        self._waiting.append(exchange)
-        self.pump()
+        connection = None if self._waiting else self._choose(exchange)
+        if connection is None:
+            self._waiting.append(exchange)
+            self.pump()  # to choose may mean to connect, if somebody stands in line
+        else:
+            connection.open(exchange)
 
     def leave(self, exchange: Exchange) -> None:
         """Take a push out; if its sender was cancelled, give its stream back and touch nobody else."""

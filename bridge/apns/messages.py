@@ -44,7 +44,6 @@ class PushNotification(NotificationRequest):
 
     def __init__(
         self,
-        *,
         device_token: str,
         payload: bytes,
         deadline: float,

@@ -88,7 +88,7 @@ class Receiving(Streams):
         if exchange is None:
             self._stray(stream_id, "HEADERS")
             return
-        ends = bool(flags & framing.END_STREAM)
+        ends = flags & framing.END_STREAM != 0
         try:
             exchange.take_headers(fields, ends=ends)
         except MalformedError as error:

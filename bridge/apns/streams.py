@@ -102,14 +102,12 @@ class Streams(asyncio.BufferedProtocol):
         waiting cannot help: it is larger than a stream's first window, or nothing is in flight, so that
         no answer can move the peer to give credit.
         """
-        size, windows = len(exchange.notification.payload), self._windows
-        if (
-            size > windows.connection
-            and self._streams
-            and (size <= windows.initial or windows.connection <= 0)
-        ):
+        if self.reason is not None or self._paused:
             return 0
-        return self.free
+        size, windows, streams = len(exchange.notification.payload), self._windows, self._streams
+        if size > windows.connection and streams and (size <= windows.initial or windows.connection <= 0):
+            return 0
+        return self.limit.value - len(streams)
 
     def open(self, exchange: Exchange) -> None:
         """Open a stream for a push that has `room`."""
