@@ -153,6 +153,7 @@ def read(text: str, zone: tzinfo | None, people: Mapping[str, str]) -> Agenda:
         odd: list[str] = []
         try:
             odd += (text for event in group for text in _odd(event))
+            _name_by_time(group)
             series.append((title, _query(calendar, group)))
         except Exception as error:  # noqa: BLE001 - as in Agenda
             odd = odd or [_words(error)]
@@ -177,6 +178,23 @@ def _parse(text: str) -> Any:
         # Not its words: they quote the text, and that may be another file's, with a secret in it.
         raise CalendarError("is not an iCalendar: a line of it is in another format, or missing") from None
     return calendar
+
+
+def _name_by_time(events: Collection[Any]) -> None:
+    """Let a change that names its occurrence by the day mean the one of that day, as EXDATE does.
+
+    RFC 5545 wants a time where the series has times. A day alone is none of those, so that the occurrence
+    would stay beside what it was changed to.
+    """
+    series = [event for event in events if "RECURRENCE-ID" not in event]
+    begins = max(series, key=lambda one: int(one.get("SEQUENCE", 0)))["DTSTART"].dt if series else None
+    if not isinstance(begins, datetime):
+        return
+    for event in events:
+        named = event.get("RECURRENCE-ID")
+        if named is not None and not isinstance(named.dt, datetime):
+            event["RECURRENCE-ID"] = timed = icalendar.vDDDTypes(datetime.combine(named.dt, begins.timetz()))
+            timed.params.update((key, value) for key, value in named.params.items() if key != "VALUE")
 
 
 def _query(calendar: Any, events: Iterable[Any]) -> recurring_ical_events.CalendarQuery:
