@@ -222,6 +222,8 @@ def _odd(event: Any) -> Iterator[str]:
     """Say what of an event's times icalendar could not read, and would pass over."""
     broken = {name: error for name, error in event.errors if name in _TIMES}
     yield from (f"{name}: {error}" for name, error in broken.items())
+    if "EXRULE" in event:  # of RFC 2445; the libraries know it no more
+        yield "its EXRULE is passed over: give what it leaves out as EXDATE"
     for name in {"DTSTART", "DTEND"} - broken.keys():
         for value in _list(event.get(name)):
             zone = value.params.get("TZID")

@@ -376,6 +376,14 @@ def test_an_event_that_is_not_understood_costs_itself_alone_and_is_reported(
     assert doubt.startswith(f'the event "alice" is not understood: {words}')
 
 
+def test_a_rule_of_exceptions_is_of_no_effect_and_reported() -> None:
+    """RFC 2445's, which RFC 5545 took away: nobody must rely on it without a word."""
+    mine = agenda(MASTER.replace("COUNT=3", "COUNT=3\r\nEXRULE:FREQ=DAILY;INTERVAL=2"))
+    assert days(mine) == ["05", "06", "07"]
+    (doubt,) = doubts(mine)
+    assert "its EXRULE is passed over" in doubt
+
+
 def test_an_event_without_a_start_is_reported() -> None:
     mine = agenda(event("SUMMARY:alice"), shift("bob", *NIGHT, uid="good"))
     assert doubts(mine) == ("the event \"alice\" is not understood: KeyError 'DTSTART'",)
