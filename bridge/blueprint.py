@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 import orjson
@@ -52,6 +52,36 @@ def import_(file: Path) -> None:
         click.echo(proposal(file), nl=False)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
+
+
+@config.command()
+@CONFIG
+@_AT
+@_SOURCE
+@click.option(
+    "--phone.external-url",
+    "phone_url",
+    default="https://phones.example.com",
+    show_default=True,
+    help="As serve has it: where phones say that they got a push is part of it.",
+)
+@OUTPUT
+@click.argument("payload", type=click.File("rb"))
+def render(
+    config_file: Path, at: str | None, source: str, phone_url: str, output: str, payload: BinaryIO
+) -> None:
+    """Show each kind of push that PAYLOAD, the body of a webhook, would lead to; - reads it from stdin.
+
+    Calls, notifications, what tells that it is acknowledged or over, a drill, and the post of an outgoing
+    webhook: with their size, and what is cut to fit. Nothing is sent.
+    """
+    from bridge import preview  # noqa: PLC0415 - other commands do not need it
+
+    try:
+        found = preview.previewed(onfile.loaded(config_file), payload.read(), source, _instant(at), phone_url)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    say(found, output, preview.lines)
 
 
 @config.group()

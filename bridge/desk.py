@@ -62,7 +62,7 @@ class Desk:
         notification, beats = watchdogs.take_out(settings.heartbeats.values(), notification, now)
         ways = {}
         for number, alert in enumerate(notification.alerts, 1):
-            ways[alert.fingerprint] = _destinations(settings, notification.source, alert.labels, now)
+            ways[alert.fingerprint] = destinations(settings, notification.source, alert.labels, now)
             if number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)  # what else is due has its turn in between
         times = Times(settings.alert_ttl, settings.refire_quiet)
@@ -290,9 +290,10 @@ def _heard(
     return lifecycle.advance(change, policy, on_call, now)
 
 
-def _destinations(
+def destinations(
     settings: Settings, source: str, labels: Mapping[str, str], now: datetime
 ) -> tuple[Destination, ...]:
+    """Say where an alert goes that opens."""
     explanation = routing.explain(settings.route, labels, now, settings.time_intervals)
     return tuple(
         Destination(Slot(source, match.receiver, match.group), match.muted_until)

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import orjson
 from jinja2 import Template, meta
 
 from bridge.digest import CALLER_NAME, REASON, RECEIVER, VARIABLES, Case, Digest, digest
-from bridge.incidents import Episode, Incident, Page
+from bridge.incidents import Episode, Incident, Page, PageKind
 from bridge.policy import InterruptionLevel
+from bridge.pushes import PushKind
 from bridge.templates import Bounded
 from bridge.texts import number, one_line, rfc3339
 
@@ -70,6 +71,23 @@ class Renderer:
         self._warn = warn
         self._caller_name = self._compile("caller_name", caller_name)
         self._reason = self._compile("reason", reason)
+
+    def push(
+        self,
+        shown: Shown,
+        kind: PageKind,
+        push: PushKind,
+        incidents: Sequence[Incident],
+        levels: Sequence[InterruptionLevel],
+    ) -> bytes:
+        """Render what pages of this kind are told by; `levels` are those that they ask for."""
+        if kind == "resolved":
+            return self.resolved(shown, incidents)
+        if kind == "acknowledged":
+            return self.acknowledged(shown, incidents)
+        if push == "voip":
+            return self.voip(shown, incidents)
+        return self.alert(shown, incidents, min(levels, key=get_args(InterruptionLevel).index))
 
     def voip(self, shown: Shown, incidents: Sequence[Incident]) -> bytes:
         """Render a call."""

@@ -232,16 +232,8 @@ class Sender:
         )
 
     def _render(self, call: Call, bundle: Bundle, incidents: Sequence[Incident]) -> bytes:
-        shown = self._phones.shown(call)
-        if call.kind == "resolved":
-            return self._renderer.resolved(shown, incidents)
-        if call.kind == "acknowledged":
-            return self._renderer.acknowledged(shown, incidents)
-        if call.push == "voip":
-            return self._renderer.voip(shown, incidents)
         levels = [line.page.interruption_level for line in bundle.lines]
-        order = ("critical", "time-sensitive", "active", "passive")
-        return self._renderer.alert(shown, incidents, min(levels, key=order.index))
+        return self._renderer.push(self._phones.shown(call), call.kind, call.push, incidents, levels)
 
     def _request(self, call: Call, device: Device, token: str, payload: bytes, now: datetime) -> PushRequest:
         voip = call.push == "voip"

@@ -198,6 +198,16 @@ def test_only_a_notification_with_a_receipt_starts_the_apps_extension() -> None:
     assert "mutable-content" not in shown["aps"]
 
 
+def test_pages_of_each_kind_are_told_by_their_own_push_a_notification_by_the_most_urgent_level() -> None:
+    renderer, one = Renderer(), [incident(alert(), acknowledged_by="bob")]
+    levels: list[InterruptionLevel] = ["passive", "critical", "active"]
+    assert renderer.push(SHOWN, "ring", "voip", one, levels) == renderer.voip(SHOWN, one)
+    assert renderer.push(SHOWN, "fallback", "alert", one, levels) == renderer.alert(SHOWN, one, "critical")
+    assert renderer.push(SHOWN, "ring", "alert", one, levels) == renderer.alert(SHOWN, one, "critical")
+    assert renderer.push(SHOWN, "resolved", "alert", one, levels) == renderer.resolved(SHOWN, one)
+    assert renderer.push(SHOWN, "acknowledged", "alert", one, levels) == renderer.acknowledged(SHOWN, one)
+
+
 def test_the_docstring_of_the_renderer_names_every_variable() -> None:
     named = set(re.findall(r"`(\w+)", Renderer.__doc__ or ""))
     assert named >= VARIABLES

@@ -105,6 +105,7 @@ TOP = frozenset(
         "mover",
         "onduty",
         "onfile",
+        "preview",
         "proving",
         "rig",
         "standin",
