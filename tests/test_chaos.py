@@ -24,7 +24,7 @@ AT = 1_800_000_000.0
 ALERT = Alert("Trouble1", "db", 1, "webhook", 5.0)
 PAGE = {"id": "p", "incident_id": "i", "kind": "ring", "state": "settled", "outcome": "accepted",
         "reason": None, "call_id": "c"}  # fmt: skip
-HEARD = Heard({"c": AT + 3}, {"c"}, [])
+HEARD = Heard({"c": AT + 3}, {"c"}, {("alice", "u"): [frozenset("c")]})
 
 
 def books(**change: Any) -> Books:
@@ -56,7 +56,7 @@ def test_what_rang_and_is_over_is_right_and_its_delay_is_told_with_the_faults_me
         ({"devices": {"live_until": datetime(2100, 1, 1, tzinfo=UTC)}}, HEARD, "is busy until"),
         ({}, replace(HEARD, pushed=set()), "no phone has its call"),
         ({"pages": {"outcome": "rejected"}}, HEARD, "is rejected"),
-        ({}, replace(HEARD, twice=[("alice", "u")]), "rang twice"),
+        ({}, replace(HEARD, rings={("alice", "u"): [frozenset("c"), frozenset("c")]}), "rang twice"),
         ({"incidents": {"state": "triggered"}}, replace(HEARD, told={}), "rang no phone"),
     ],
 )

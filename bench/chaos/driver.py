@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from bench.chaos import faults
-from bench.chaos.verdict import Heard, Verdict, judge
+from bench.chaos.verdict import Heard, Verdict, judge, stuck
 from bench.chaos.world import Kind, World, open_world
 from bridge.children import ChildError, run
 from bridge.rig import PROGRAM
@@ -150,15 +150,14 @@ async def _all_rang(world: World) -> bool:
 
 
 async def _at_rest(world: World) -> bool:
-    verdict = judge((), await world.ledger.books(), heard(world), (), time.time())
-    return not verdict.wrong
+    return not list(stuck(await world.ledger.books(), time.time()))
 
 
 def heard(world: World) -> Heard:
     """Ask the phones."""
     told: dict[str, float] = {}
     pushed: set[str] = set()
-    twice: list[tuple[str, str]] = []
+    rings: dict[tuple[str, str], list[frozenset[str]]] = {}
     for phone in world.rig.simulator.phones:
         for push in phone.pushes.items:
             pushed.add(push.apns_id)
@@ -167,9 +166,8 @@ def heard(world: World) -> Heard:
         for call in phone.calls.items:
             for record in call.records:
                 told.setdefault(record, call.history[0][0].timestamp())
-        counted = Counter(call.uuid for call in phone.calls.items)
-        twice += [(phone.name, uuid) for uuid, count in counted.items() if count > 1]
-    return Heard(told, pushed, twice)
+            rings.setdefault((phone.name, call.uuid), []).append(frozenset(call.records))
+    return Heard(told, pushed, rings)
 
 
 async def _audited(world: World) -> list[str]:
