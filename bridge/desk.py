@@ -280,7 +280,8 @@ def _heard(
     if receipt.kind == "received":
         return change.note("received", f"by {call.device}")
     if receipt.kind == "answered":
-        owner = next((phone.owner for phone in roster.phones if phone.name == call.device), call.device)
+        phone = settings.on_call(roster).phone(call.device)
+        owner = call.device if phone is None else phone.owner
         verb = people.acknowledge(owner, dict(call.carries)[change.incident.id])
         return act(settings, change, verb, roster, now)
     if page is None:

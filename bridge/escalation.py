@@ -122,7 +122,7 @@ def _targets(incident: Incident, policy: Receiver, on_call: OnCall, now: datetim
     """List the step's phones, and those that stand in for the silent ones."""
     step = _step(incident, policy)
     phones = {phone.name: phone for phone in on_call(step.device_groups, now, policy.otherwise)}
-    phones |= {phone.name: phone for phone in on_call.phones if phone.owner in step.owners}
+    phones |= {phone.name: phone for owner in step.owners for phone in on_call.of(owner)}
     by_name = map(on_call.phone, (*step.devices, *incident.stand_ins))
     return tuple((phones | {phone.name: phone for phone in by_name if phone is not None}).values())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from functools import cached_property
 from typing import Any
 
 from bridge.policy import Receiver
@@ -40,6 +41,23 @@ class Phone:
     def usable(self, push: PushKind) -> bool:
         """Tell whether a push of this kind, or the alert push that stands in for a call, can reach it."""
         return self.alert or (push == "voip" and self.voip)
+
+
+class Phones(tuple[Phone, ...]):  # noqa: SLOT001 - what is cached needs a place
+    """Phones by name and by owner: sorted once, however many decisions ask."""
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Phone]:
+        """Each by its name."""
+        return {phone.name: phone for phone in self}
+
+    @cached_property
+    def by_owner(self) -> Mapping[str, tuple[Phone, ...]]:
+        """Those of each owner."""
+        found: dict[str, list[Phone]] = {}
+        for phone in self:
+            found.setdefault(phone.owner, []).append(phone)
+        return {owner: tuple(phones) for owner, phones in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +108,22 @@ class OnCall:
 
     def phone(self, name: str) -> Phone | None:
         """Give the phone of this name; None for one that is gone."""
-        return next((phone for phone in self.phones if phone.name == name), None)
+        return self._sorted.by_name.get(name)
+
+    def of(self, owner: str) -> tuple[Phone, ...]:
+        """List this person's phones."""
+        return self._sorted.by_owner.get(owner, ())
 
     def others(self, name: str) -> tuple[Phone, ...]:
         """List the other phones of this phone's owner."""
         phone = self.phone(name)
         if phone is None:
             return ()
-        return tuple(one for one in self.phones if one.owner == phone.owner and one.name != name)
+        return tuple(one for one in self.of(phone.owner) if one.name != name)
+
+    @property
+    def _sorted(self) -> Phones:
+        return self.phones if isinstance(self.phones, Phones) else Phones(self.phones)
 
     def _known(self, groups: Sequence[str]) -> Iterator[DeviceGroup]:
         """Pass over a group that a reload took away while an incident still names it."""
@@ -112,16 +138,13 @@ class OnCall:
         return dict.fromkeys(found)
 
     def _reach(self, groups: Sequence[str], now: datetime) -> dict[str, Phone]:
-        by_name = {phone.name: phone for phone in self.phones}
-        by_owner: dict[str, list[Phone]] = {}
-        for phone in by_name.values():
-            by_owner.setdefault(phone.owner, []).append(phone)
+        phones = self._sorted
         found: dict[str, Phone] = {}
         for group in self._known(groups):
             on_duty = (person for name in group.schedules for person in self.schedules[name].who(now))
             for owner in (*on_duty, *group.owners):
-                found.update((phone.name, phone) for phone in by_owner.get(owner, []))
-            found.update((name, by_name[name]) for name in group.devices if name in by_name)
+                found.update((phone.name, phone) for phone in phones.by_owner.get(owner, ()))
+            found.update((name, phones.by_name[name]) for name in group.devices if name in phones.by_name)
         return found
 
 

@@ -33,11 +33,10 @@ from bridge.pushes import (
     mask,
     of_own_topic,
 )
-from bridge.settlement import name_of
-from bridge.store import devices, outbox
+from bridge.settlement import Claimed, Settle, name_of
+from bridge.store import outbox
 from bridge.store.devices import Device
-from bridge.store.outbox import Claim, Ways
-from bridge.store.tx import load_incidents
+from bridge.store.outbox import Ways
 from bridge.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -152,10 +151,10 @@ class Sender:
         claim = await self._claim(ways)
         self._desk.tell(claim.settled)
         for bundle in claim.bundles:
-            self._start(bundle)
+            self._start(bundle, claim)
         return claim.more
 
-    async def _claim(self, ways: Ways) -> Claim:
+    async def _claim(self, ways: Ways) -> Claimed:
         settings = self._desk.settings
         return await self._store.write(lambda tx: settlement.claim(tx, settings, _LEASE, ways), paging=True)
 
@@ -168,8 +167,8 @@ class Sender:
             ways |= Ways.PUSHES
         return ways
 
-    def _start(self, bundle: Bundle) -> None:
-        task = asyncio.create_task(self._deliver(bundle), name=f"send {bundle.lines[0].page.id}")
+    def _start(self, bundle: Bundle, claim: Claimed) -> None:
+        task = asyncio.create_task(self._deliver(bundle, claim), name=f"send {bundle.lines[0].page.id}")
         for tasks in (self._tasks, self._posts) if bundle.call is None else (self._tasks,):
             tasks.add(task)
             task.add_done_callback(tasks.discard)
@@ -183,18 +182,21 @@ class Sender:
 
     # --- one bundle ---
 
-    async def _deliver(self, bundle: Bundle) -> None:
+    async def _deliver(self, bundle: Bundle, claim: Claimed) -> None:
+        ids = sorted({line.page.incident_id for line in bundle.lines})
+        incidents = [claim.incidents[name] for name in ids if name in claim.incidents]
         try:
             if bundle.call is None:
-                await self._post(bundle.lines[0])
+                await self._post(bundle.lines[0], incidents[0])
             else:
-                await self._push(bundle, bundle.call)
+                await self._push(bundle, bundle.call, claim.devices.get(bundle.call.device), incidents)
         except Exception:
             # The lease runs out and the bundle is due again: nothing is lost, but somebody should look.
             log.exception("a send failed", pages=_ids(bundle))
 
-    async def _push(self, bundle: Bundle, call: Call) -> None:
-        device, incidents = await self._load(bundle, call.device)
+    async def _push(
+        self, bundle: Bundle, call: Call, device: Device | None, incidents: Sequence[Incident]
+    ) -> None:
         token = device.token(call.push) if device is not None else None
         if device is None or token is None:
             await self._settle(bundle, device, Quarantined("no token that can be used"), "")
@@ -224,13 +226,6 @@ class Sender:
         )
         await self._settle(bundle, device, outcome, token)
 
-    async def _load(self, bundle: Bundle, name: str) -> tuple[Device | None, tuple[Incident, ...]]:
-        ids = sorted({line.page.incident_id for line in bundle.lines})
-        found = await self._store.read(lambda connection: devices.by_name(connection, [name]), paging=True)
-        return found.get(name), await self._store.read(
-            lambda connection: load_incidents(connection, ids), paging=True
-        )
-
     def _render(self, call: Call, bundle: Bundle, incidents: Sequence[Incident]) -> bytes:
         levels = [line.page.interruption_level for line in bundle.lines]
         return self._renderer.push(self._phones.shown(call), call.kind, call.push, incidents, levels)
@@ -250,16 +245,13 @@ class Sender:
             timeout=_PUSH_TIMEOUT,
         )
 
-    async def _post(self, line: Line) -> None:
+    async def _post(self, line: Line, incident: Incident) -> None:
         page = line.page
-        incidents = await self._store.read(
-            lambda connection: load_incidents(connection, [page.incident_id]), paging=True
-        )
         url = self._desk.settings.webhooks.get(page.target)
         if url is None:
             outcome: Outcome = Retryable("the configuration has no webhook of this name any more", after=60)
         else:
-            body = outgoing_webhook(incidents[0], page, self._clock.now())
+            body = outgoing_webhook(incident, page, self._clock.now())
             outcome = await self._outgoing.post(url.reveal(), body, page.id)
         self._metrics.outgoing.labels(name_of(outcome)).inc()
         log.info(
@@ -276,10 +268,8 @@ class Sender:
     # --- what came of it ---
 
     async def _settle(self, bundle: Bundle, device: Device | None, outcome: Outcome, token: str) -> None:
-        settings = self._desk.settings
-        settled = await self._store.write(
-            lambda tx: settlement.settle(tx, settings, bundle, outcome, token), paging=True
-        )
+        job = Settle(self._desk.settings, bundle, outcome, token)
+        settled = await self._store.write(job, paging=True)
         self._desk.tell(settled)
         await self._alarm(device, outcome)
 

@@ -6,9 +6,10 @@ Each verb is one transaction's work, for `Store.write`.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Self
 
 import structlog
 
@@ -18,8 +19,9 @@ from bridge.config import Settings
 from bridge.desk import apply, fail_over
 from bridge.incidents import QUIET, Change, Incident, fallback
 from bridge.pushes import Accepted, Outcome, Quarantined, Retryable, Unregistered
-from bridge.store import Scope, Tx, devices, drills, outbox
-from bridge.store.outbox import Claim, Settled, Ways
+from bridge.store import Joint, Scope, Tx, devices, drills, outbox
+from bridge.store.devices import Device
+from bridge.store.outbox import Settled, Ways
 
 log = structlog.get_logger()
 
@@ -34,7 +36,18 @@ def name_of(outcome: Outcome) -> str:
     return type(outcome).__name__.lower()
 
 
-async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways) -> Claim:
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What was claimed, with what is needed to send it: the devices by name, the incidents by id."""
+
+    bundles: tuple[Bundle, ...]
+    settled: tuple[Settled, ...]
+    more: bool
+    devices: Mapping[str, Device]
+    incidents: Mapping[str, Incident]
+
+
+async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways) -> Claimed:
     """Claim what is due; where a call was tried and never taken, its alert push stands in.
 
     A notification may get through where a call does not: 429 counts for one token.
@@ -52,7 +65,15 @@ async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways) -> Cla
     if tried:
         with_alert = {phone.name for phone in await tx.phones() if phone.alert}
         await tx.put([fallback(page, tx.now) for page in tried if page.target in with_alert])
-    return claimed
+    called = {bundle.call.device for bundle in claimed.bundles if bundle.call is not None}
+    about = {line.page.incident_id for bundle in claimed.bundles for line in bundle.lines}
+    return Claimed(
+        claimed.bundles,
+        claimed.settled,
+        claimed.more,
+        await devices.by_name(tx.connection, called),
+        {incident.id: incident for incident in await tx.incidents(Scope(ids=tuple(about)))},
+    )
 
 
 async def _give_way(tx: Tx) -> None:
@@ -63,10 +84,56 @@ async def _give_way(tx: Tx) -> None:
         await tx.apply(lifecycle.call_off(Change(drill), "gave way", why, tx.now) for drill in found)
 
 
+@dataclass(frozen=True, slots=True)
+class Settle(Joint[tuple[Settled, ...]]):
+    """The job that settles one send; gives the pages that are over. What APNs took is settled together."""
+
+    settings: Settings
+    bundle: Bundle
+    outcome: Outcome
+    token: str
+
+    @classmethod
+    async def together(cls, tx: Tx, jobs: Sequence[Self]) -> list[tuple[Settled, ...]]:
+        """Settle several sends."""
+        taken = [job for job in jobs if isinstance(job.outcome, Accepted)]
+        settled = dict(zip(map(id, taken), await _take(tx, taken), strict=True))
+        for job in jobs:
+            if id(job) not in settled:
+                settled[id(job)] = await settle(tx, job.settings, job.bundle, job.outcome, job.token)
+        return [settled[id(job)] for job in jobs]
+
+
+async def _take(tx: Tx, jobs: Sequence[Settle]) -> list[tuple[Settled, ...]]:
+    """Settle what was accepted."""
+    if not jobs:
+        return []
+    bundles = [job.bundle for job in jobs]
+    settled = await outbox.settle_all(tx.connection, bundles, name_of(Accepted()), None, tx.now)
+    scopes = [Scope(ids=tuple(sorted({item.page.incident_id for item in items}))) for items in settled]
+    await tx.incidents(*scopes)
+    roster = await tx.roster()
+    calls = []
+    for job, items, scope in zip(jobs, settled, scopes, strict=True):
+        pages = {item.page.incident_id: item.page for item in items}
+        found, on_call = tx.matching(scope), job.settings.on_call(roster)
+        if job.bundle.call is not None:
+            calls.append((job.bundle.call, _patience(job.settings, job.bundle.call, found)))
+        tx.stage(
+            escalation.accepted(Change(one), pages[one.id], job.settings.policy_of(one.slot), on_call)
+            for one in found
+        )
+    await outbox.accept_calls(tx.connection, calls, tx.now)
+    await tx.flush()
+    return settled
+
+
 async def settle(
     tx: Tx, settings: Settings, bundle: Bundle, outcome: Outcome, token: str
 ) -> tuple[Settled, ...]:
     """Settle one send; gives the pages that are over."""
+    if isinstance(outcome, Accepted):
+        return (await _take(tx, [Settle(settings, bundle, outcome, token)]))[0]
     if isinstance(outcome, Unregistered | Quarantined) and await _has_another(tx, bundle, token):
         why = f"{outcome.reason}; the phone has put another token since"
         outcome = Retryable(why, certainly_not_processed=True)
@@ -76,30 +143,12 @@ async def settle(
         at = at if bundle.call is None else min(at, bundle.call.expires_at)
         tx.changed = True
         return await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now)
-    reason = None if isinstance(outcome, Accepted) else outcome.reason
-    settled = await outbox.settle(tx.connection, bundle, name_of(outcome), reason, tx.now)
+    settled = await outbox.settle(tx.connection, bundle, name_of(outcome), outcome.reason, tx.now)
     pages = [item.page for item in settled]
     found = await tx.incidents(Scope(ids=tuple(sorted({page.incident_id for page in pages}))))
     changes = [Change(incident) for incident in found]
-    if isinstance(outcome, Accepted):
-        if bundle.call is not None:
-            await outbox.accept_call(
-                tx.connection, bundle.call, tx.now, _patience(settings, bundle.call, found)
-            )
-        by_incident = {page.incident_id: page for page in pages}
-        on_call = settings.on_call(await tx.roster())
-        await tx.apply(
-            escalation.accepted(
-                change,
-                by_incident[change.incident.id],
-                settings.policy_of(change.incident.slot),
-                on_call,
-            )
-            for change in changes
-        )
-        return settled
     await _set_aside(tx, settings, bundle, outcome, token)
-    why = f"{name_of(outcome)} ({reason})"
+    why = f"{name_of(outcome)} ({outcome.reason})"
     await apply(tx, settings, fail_over(settings, changes, pages, await tx.roster(), why, tx.now))
     return settled
 

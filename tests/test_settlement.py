@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,9 @@ from ledgers import ALICE, LEASE, device, incident, page, put, sync
 
 from bridge import settlement
 from bridge.bundles import Bundle
-from bridge.pushes import Accepted, Quarantined, Rejected, Retryable, Unregistered
-from bridge.store.outbox import Claim, Ways
-from bridge.store.tables import devices, incidents, pages
+from bridge.pushes import Accepted, Outcome, Quarantined, Rejected, Retryable, Unregistered
+from bridge.store.outbox import Ways
+from bridge.store.tables import calls, devices, incidents, pages
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Office]:
         yield found
 
 
-async def claim(room: Office) -> Claim:
+async def claim(room: Office) -> settlement.Claimed:
     ways = Ways.PUSHES | Ways.POSTS
     return await room.store.write(lambda tx: settlement.claim(tx, room.desk.settings, LEASE, ways))
 
@@ -186,3 +187,38 @@ async def test_what_apns_says_of_a_token_that_has_been_replaced_costs_the_call_n
     assert await alarms(room) == []
     (again,) = (await claim(room)).bundles
     assert (again.call, again.lines[0].attempt) == (bundle.call, 2)
+
+
+# --- several at once --------------------------------------------------------------------------
+
+
+async def test_sends_that_end_together_are_settled_each_by_its_own_outcome(room: Office) -> None:
+    names = (ALICE, "bob-iphone", "carol-iphone", "dave-iphone")
+    await sync(room.store, *map(device, names))
+    new = [page(incident(), name) for name in names]
+    await room.store.write(lambda tx: tx.put([*new, page(incident(), "hook", kind="webhook")]))
+    bundles = {bundle.lines[0].page.target: bundle for bundle in (await claim(room)).bundles}
+    outcomes: dict[str, Outcome] = dict.fromkeys(("hook", ALICE, "bob-iphone"), Accepted())
+    outcomes |= {"carol-iphone": Rejected("BadPriority"), "dave-iphone": Retryable("Timeout")}
+    jobs = [
+        settlement.Settle(room.desk.settings, bundles[name], outcome, f"{name}-voip")
+        for name, outcome in outcomes.items()
+    ]
+    taken = (await room.look.row(pages, target=ALICE))["attempt"] + 1
+    late = Bundle(tuple(replace(line, attempt=taken) for line in bundles[ALICE].lines), bundles[ALICE].call)
+    jobs.append(settlement.Settle(room.desk.settings, late, Accepted(), ""))
+
+    settled = await asyncio.gather(*(room.store.write(job) for job in jobs))
+    assert [[(item.page.target, item.outcome) for item in items] for items in settled[:4]] == [
+        [("hook", "accepted")],
+        [(ALICE, "accepted")],
+        [("bob-iphone", "accepted")],
+        [("carol-iphone", "rejected")],
+    ]
+    assert settled[4:] == [(), ()], "one is tried again, and one has lost its claim"
+    told = (await room.look.row(incidents))["told"]
+    assert sorted(told) == [ALICE, "bob-iphone"]
+    opened = [row["device"] for row in await room.look.rows(calls, state="open")]
+    assert sorted(opened) == [ALICE, "bob-iphone"]
+    live = [row["name"] for row in await room.look.rows(devices) if row["live_call"]]
+    assert sorted(live) == [ALICE, "bob-iphone"]

@@ -25,14 +25,15 @@ from bridge.incidents import Change, Incident, Slot
 from bridge.oncall import Roster
 from bridge.store import engine, outbox, postgres, queries, silences
 from bridge.store.engine import StoreError
+from bridge.store.joint import Joint
 from bridge.store.listener import Listener
 from bridge.store.postgres import Postgres, Shared
 from bridge.store.stage import Scope
 from bridge.store.tables import meta
-from bridge.store.tx import Tx
+from bridge.store.tx import Memory, Tx
 from bridge.store.writer import Overloaded, Writer, momentary
 
-__all__ = ["Decide", "Overloaded", "Scope", "Store", "StoreError", "Tx"]
+__all__ = ["Decide", "Joint", "Overloaded", "Scope", "Store", "StoreError", "Tx"]
 
 T = TypeVar("T")
 
@@ -69,6 +70,7 @@ class Store:
         self._writer = Writer(engine, self._run, self._begin)
         self._now = now
         self._shared = shared
+        self._memory = Memory()
         self._others = asyncio.Semaphore(_OTHERS)
         self.on_change: list[Callable[[], None]] = []
         self.listener: Listener | None = None
@@ -139,13 +141,17 @@ class Store:
     async def _run(self, connection: AsyncConnection, jobs: Sequence[_Job]) -> Sequence[tuple[Any, bool]]:
         """Run a batch in order; updates that follow each other share their statements."""
         results: list[tuple[Any, bool]] = []
-        for together, group in groupby(jobs, key=lambda job: isinstance(job, _Update)):
-            if together:
-                results += await self._decide([job for job in group if isinstance(job, _Update)], connection)
-                continue
-            for job in group:
-                tx = Tx(connection, self._now())
-                results.append((await job(tx), tx.changed))  # type: ignore[operator]
+        for kind, group in groupby(jobs, key=type):
+            together: Sequence[Any] = list(group)
+            if kind is _Update:
+                results += await self._decide(together, connection)
+            elif issubclass(kind, Joint):
+                tx = Tx(connection, self._now(), self._memory)
+                results += [(result, tx.changed) for result in await kind.together(tx, together)]
+            else:
+                for job in together:
+                    tx = Tx(connection, self._now(), self._memory)
+                    results.append((await job(tx), tx.changed))
         if self._shared is not None and any(changed for _, changed in results):
             await self._shared.end(connection)
         return results
@@ -153,7 +159,7 @@ class Store:
     async def _decide(
         self, updates: Sequence[_Update], connection: AsyncConnection
     ) -> list[tuple[tuple[Change, ...], bool]]:
-        tx = Tx(connection, self._now())
+        tx = Tx(connection, self._now(), self._memory)
         await tx.incidents(*(one.scope for one in updates))
         roster = await tx.roster()
         results = []

@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.store import invariants, rows
+from bridge.store.columns import chunks
 from bridge.store.invariants import Row, Stay
 from bridge.store.tables import episodes, notifications, timeline
-from bridge.store.tx import chunks
 from bridge.store.windows import WINDOW, Finding, Span, Window, rows_of
 
 _DIGITS: Final = 1_000_000

@@ -1,7 +1,8 @@
-"""A time in the ledger: an integer."""
+"""A time in the ledger is an integer; a list of values has an end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -9,6 +10,14 @@ from sqlalchemy import BigInteger, Column, Dialect, TypeDecorator
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+
+_CHUNK: Final = 500
+"""Values in one IN list: well below SQLite's limit on variables."""
+
+
+def chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
+    """Cut a list of values into such as fit into one statement."""
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
 
 
 class Instant(TypeDecorator[datetime]):

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import literal, select, update
+from sqlalchemy import RowMapping, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.pushes import Environment, PushKind
+from bridge.store.columns import chunks
 from bridge.store.tables import devices
 
 ENROLLED_AS: Final = "its phone enrolled as"
@@ -139,17 +140,20 @@ async def environments(connection: AsyncConnection) -> set[Environment]:
 
 async def by_name(connection: AsyncConnection, names: Iterable[str]) -> dict[str, Device]:
     """Load devices with the tokens that can be used."""
-    found = await connection.execute(
-        select(devices).where(devices.c.name.in_(list(names)) & devices.c.removed_at.is_(None))
+    found: dict[str, Device] = {}
+    for chunk in chunks(sorted(names)):
+        wanted = select(devices).where(devices.c.name.in_(chunk) & devices.c.removed_at.is_(None))
+        for row in (await connection.execute(wanted)).mappings():
+            found[row["name"]] = _device(row)
+    return found
+
+
+def _device(row: RowMapping) -> Device:
+    return Device(
+        name=row["name"],
+        owner=row["owner"],
+        topic=row["topic"],
+        environment=row["environment"],
+        voip_token=None if row["voip_trouble"] else row["voip_token"],
+        alert_token=None if row["alert_trouble"] else row["alert_token"],
     )
-    return {
-        row["name"]: Device(
-            name=row["name"],
-            owner=row["owner"],
-            topic=row["topic"],
-            environment=row["environment"],
-            voip_token=None if row["voip_trouble"] else row["voip_token"],
-            alert_token=None if row["alert_trouble"] else row["alert_token"],
-        )
-        for row in found.mappings()
-    }

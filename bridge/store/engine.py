@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from bridge.store.onehop import Driver
 from bridge.store.tables import meta
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -153,7 +154,7 @@ def open_engine(path: Path, *, writer: bool) -> AsyncEngine:
     url = URL.create("sqlite+aiosqlite", database=str(path))
     pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if writer else {"pool_size": 4}
     # Without hide_parameters an error's text holds the values, and those hold tokens.
-    engine = create_async_engine(url, hide_parameters=True, **pool)
+    engine = create_async_engine(url, module=Driver(), hide_parameters=True, **pool)
 
     _say_begin(engine.sync_engine, "BEGIN IMMEDIATE" if writer else "BEGIN")
 

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.incidents import QUIET
 from bridge.store import accepted, invariants
+from bridge.store.columns import chunks
 from bridge.store.invariants import Case, Row, Rung
 from bridge.store.tables import OPEN_PAGE, calls, devices, episodes, incidents, pages, receipts, timeline
-from bridge.store.tx import chunks
 from bridge.store.windows import WINDOW, Finding, Look, Span, Window, last, rows_of
 
 # --- incidents --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ is due again when the lease has run out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Flag, auto
@@ -16,19 +16,15 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, RowMapping, bindparam, case, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.bundles import Bundle, Call, Handset, Line, plan
+from bridge.bundles import Bundle, Call, Line, plan
 from bridge.incidents import Page
 from bridge.store import rows
-from bridge.store.columns import Instant
-from bridge.store.tables import OPEN_PAGE, calls, devices, pages
+from bridge.store.columns import Instant, chunks
+from bridge.store.handsets import phones_in_use, waits
+from bridge.store.tables import OPEN_PAGE, SENDING_CALL, calls, devices, pages
 
 _BATCH: Final = 500
 """Pages that one claim takes, and settles on the way: enough for a storm, few enough for one transaction."""
-
-_LONGEST_CALL: Final = timedelta(hours=1)
-"""No call rings longer, so that what is older need not be looked at."""
-
-_FRESH_CALL: Final = (pages.c.push == "voip") & (pages.c.kind != "webhook") & pages.c.call_id.is_(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +68,8 @@ async def claim(
 ) -> Claim:
     """Claim what is due and may go out now, by these ways."""
     swept = await _sweep(connection, now)
-    handsets = await _handsets(connection, now)
-    due = await _due(connection, now, _busy(handsets, now, quiet_gap), ways)
+    handsets = await phones_in_use(connection, now, quiet_gap)
+    due = await _due(connection, now, waits(connection.dialect.name, handsets, now, quiet_gap), ways)
     more = len(swept) == _BATCH or len(due) >= _BATCH
     if not due:
         return Claim(settled=swept, more=more)
@@ -83,15 +79,6 @@ async def claim(
     late = tuple(_swept(due[line.page.id]) for line in planned.late)
     await _write(connection, late, now)
     return Claim(await _take(connection, planned.bundles, now, lease), (*swept, *late), more)
-
-
-def _busy(handsets: Mapping[str, Handset], now: datetime, quiet_gap: timedelta) -> ColumnElement[bool]:
-    """The condition that a page waits for its phone; a drill may have to where another has not."""
-    real, drill = (
-        [name for name, handset in handsets.items() if not handset.may_ring(now, quiet_gap, drill=drill)]
-        for drill in (False, True)
-    )
-    return _FRESH_CALL & (pages.c.target.in_(real) | (pages.c.drill & pages.c.target.in_(drill)))
 
 
 def _unwanted(now: datetime) -> ColumnElement[bool]:
@@ -116,7 +103,7 @@ def _swept(row: RowMapping) -> Settled:
 
 
 async def _due(
-    connection: AsyncConnection, now: datetime, waits: ColumnElement[bool], ways: Ways
+    connection: AsyncConnection, now: datetime, busy: ColumnElement[bool], ways: Ways
 ) -> dict[str, RowMapping]:
     """Load pages that can go out now: however many wait for a busy phone, they keep nobody else waiting.
 
@@ -128,7 +115,7 @@ async def _due(
     if Ways.PUSHES not in ways:
         due &= pages.c.kind == "webhook"
     # A page that somebody else holds, an operator at psql, keeps no other waiting. SQLite has no such locks.
-    wanted = select(pages).where(due & ~waits).with_for_update(skip_locked=True)
+    wanted = select(pages).where(due & ~busy).with_for_update(skip_locked=True)
     first = wanted.order_by(pages.c.next_attempt_at).limit(_BATCH)
     found = {row["id"]: row for row in (await connection.execute(first)).mappings()}
     if len(found) == _BATCH:
@@ -144,39 +131,6 @@ async def _write(connection: AsyncConnection, settled: Iterable[Settled], now: d
         statement = update(pages).where(pages.c.id == bindparam("_id"))
         outcome: dict[str, Any] = {"outcome": bindparam("_outcome"), "reason": bindparam("_reason")}
         await connection.execute(statement.values(state="settled", settled_at=now, **outcome), values)
-
-
-async def _handsets(connection: AsyncConnection, now: datetime) -> dict[str, Handset]:
-    """Say of each device what its last call was, and what waits for it or is on its way."""
-    bound = OPEN_PAGE & (pages.c.push == "voip") & pages.c.call_id.is_not(None)
-    sending = set((await connection.execute(select(pages.c.target).where(bound).distinct())).scalars())
-    sending |= await _perhaps_ringing(connection, now)
-    repeated = OPEN_PAGE & _FRESH_CALL & (pages.c.ring > 1) & (pages.c.next_attempt_at <= now)
-    pace = select(pages.c.target, func.min(pages.c.every)).where(repeated).group_by(pages.c.target)
-    paces = {name: every for name, every in await connection.execute(pace)}  # noqa: C416 - as in queries
-    of_a_drill = select(pages.c.id).where((pages.c.call_id == devices.c.live_call) & pages.c.drill).exists()
-    found = await connection.execute(
-        select(devices.c.name, devices.c.called_at, devices.c.live_until, of_a_drill)
-    )
-    return {
-        name: Handset(called_at, live, name in sending, paces.get(name), drill)
-        for name, called_at, live, drill in found
-    }
-
-
-async def _perhaps_ringing(connection: AsyncConnection, now: datetime) -> set[str]:
-    """List the devices that may have got a call of which nobody heard: its bridge died, or APNs was slow.
-
-    Its pages are over, withdrawn or too late or refused at a later attempt, so that nothing else says so.
-    """
-    lost = pages.c.outcome.in_(["withdrawn", "expired"]) | (
-        pages.c.outcome.is_not(None) & (pages.c.attempt > 1)
-    )
-    over = (pages.c.call_id == calls.c.id) & lost
-    live = (calls.c.created_at > now - _LONGEST_CALL) & (calls.c.expires_at > now)
-    unheard = live & (calls.c.push == "voip") & (calls.c.state == "sending")
-    found = select(calls.c.device).where(unheard & select(pages.c.id).where(over).exists())
-    return set((await connection.execute(found)).scalars())
 
 
 async def _calls(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, Call]:
@@ -242,9 +196,38 @@ async def settle(
     connection: AsyncConnection, bundle: Bundle, outcome: str, reason: str | None, now: datetime
 ) -> tuple[Settled, ...]:
     """Record the outcome of one send, for its pages that no other claim has taken: they are returned."""
-    settled = tuple(Settled(page, outcome, reason) for page in await _still_mine(connection, bundle))
-    await _write(connection, settled, now)
+    (settled,) = await settle_all(connection, [bundle], outcome, reason, now)
     return settled
+
+
+async def settle_all(
+    connection: AsyncConnection, bundles: Sequence[Bundle], outcome: str, reason: str | None, now: datetime
+) -> list[tuple[Settled, ...]]:
+    """Record one outcome of several sends, as `settle`; gives the pages of each."""
+    mine = await still_mine(connection, bundles)
+    settled = [tuple(Settled(page, outcome, reason) for page in found) for found in mine]
+    await _write(connection, (item for items in settled for item in items), now)
+    return settled
+
+
+async def still_mine(connection: AsyncConnection, bundles: Sequence[Bundle]) -> list[tuple[Page, ...]]:
+    """Load of each bundle the pages that no other claim has taken."""
+    mine: dict[tuple[str, int], list[Page]] = {_claim_of(bundle): [] for bundle in bundles}
+    for column, posts in ((pages.c.call_id, False), (pages.c.id, True)):
+        keys = {_claim_of(bundle)[0] for bundle in bundles if (bundle.call is None) is posts}
+        for chunk in chunks(sorted(keys)):
+            sending = select(pages).where(column.in_(chunk) & (pages.c.state == "sending"))
+            for row in (await connection.execute(sending)).mappings():
+                found = mine.get((row[column.name], row["attempt"]))
+                if found is not None:
+                    found.append(rows.page(row))
+    return [tuple(mine[_claim_of(bundle)]) for bundle in bundles]
+
+
+def _claim_of(bundle: Bundle) -> tuple[str, int]:
+    """What finds a bundle's pages, its call or the one page that is posted; and which claim of them it is."""
+    line = bundle.lines[0]
+    return line.page.id if bundle.call is None else bundle.call.id, line.attempt
 
 
 async def try_again(
@@ -265,10 +248,6 @@ async def try_again(
     return settled
 
 
-async def _still_mine(connection: AsyncConnection, bundle: Bundle) -> tuple[Page, ...]:
-    return tuple(map(rows.page, (await connection.execute(select(pages).where(_mine(bundle)))).mappings()))
-
-
 def _mine(bundle: Bundle) -> ColumnElement[bool]:
     """The condition that a page's last claim is still the bundle's: its lines were all claimed together."""
     still = (pages.c.state == "sending") & (pages.c.attempt == bundle.lines[0].attempt)
@@ -287,27 +266,57 @@ async def accept_call(
 
     An enrolled phone has `patience` to say that it got it (rule 6); None: no word is awaited.
     """
-    if patience is not None:
-        enrolled = select(devices.c.name).where((devices.c.name == call.device) & devices.c.enrolled)
+    await accept_calls(connection, [(call, patience)], now)
+
+
+async def accept_calls(
+    connection: AsyncConnection, accepted: Sequence[tuple[Call, timedelta | None]], now: datetime
+) -> None:
+    """As `accept_call`, for several."""
+    patient = {call.device for call, patience in accepted if patience is not None}
+    enrolled = await _those(connection, devices.c.name, patient, devices.c.enrolled)
+    awaited = [
+        {"_id": call.id, "_due": now + patience}
+        for call, patience in accepted
+        if patience is not None and call.device in enrolled
+    ]
+    mine = update(calls).where(calls.c.id == bindparam("_id"))
+    if awaited:
+        unheard = mine.where(calls.c.received_at.is_(None))
+        await connection.execute(unheard.values(receipt_due_at=bindparam("_due", type_=Instant)), awaited)
+    # A receipt may have overtaken APNs' answer: then the call is over, or was opened by it.
+    fresh = await _those(connection, calls.c.id, {call.id for call, _ in accepted}, SENDING_CALL)
+    opened = [call for call, _ in accepted if call.id in fresh]
+    if opened:
         await connection.execute(
-            update(calls)
-            .where((calls.c.id == call.id) & calls.c.received_at.is_(None) & enrolled.exists())
-            .values(receipt_due_at=now + patience)
+            mine.values(accepted_at=now, state="open"), [{"_id": call.id} for call in opened]
         )
-    opened = await connection.execute(
-        update(calls)
-        # A receipt may have overtaken APNs' answer: then the call is over, or was opened by it.
-        .where((calls.c.id == call.id) & (calls.c.state == "sending"))
-        .values(accepted_at=now, state="open")
-    )
-    if call.push == "voip" and opened.rowcount:
+    live = [_live(call) for call in opened if call.push == "voip"]
+    if live:
         # A word that comes late must not let go of the call that rings by now.
-        older = devices.c.called_at.is_(None) | (devices.c.called_at <= call.created_at)
+        at = bindparam("_at", type_=Instant)
+        older = devices.c.called_at.is_(None) | (devices.c.called_at <= at)
         await connection.execute(
             update(devices)
-            .where((devices.c.name == call.device) & older)
-            .values(called_at=call.created_at, live_until=call.expires_at, live_call=call.id)
+            .where((devices.c.name == bindparam("_name")) & older)
+            .values(called_at=at, live_until=bindparam("_until", type_=Instant), live_call=bindparam("_id")),
+            live,
         )
+
+
+def _live(call: Call) -> dict[str, Any]:
+    return {"_name": call.device, "_at": call.created_at, "_until": call.expires_at, "_id": call.id}
+
+
+async def _those(
+    connection: AsyncConnection, column: Any, values: Iterable[str], where: ColumnElement[bool]
+) -> set[str]:
+    """Tell of which of these values it is so."""
+    found: set[str] = set()
+    for chunk in chunks(sorted(values)):
+        wanted = select(column).where(column.in_(chunk) & where)
+        found |= set((await connection.execute(wanted)).scalars())
+    return found
 
 
 async def delivered(connection: AsyncConnection, call: Call, now: datetime) -> tuple[Settled, ...]:

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.bundles import Call
 from bridge.incidents import Incident
+from bridge.store.columns import chunks
 from bridge.store.outbox import call_of
 from bridge.store.tables import calls, devices, incidents, pages, timeline
-from bridge.store.tx import chunks, load_incidents
+from bridge.store.tx import load_incidents
 
 _IN_PLAY = ("sending", "open")
 

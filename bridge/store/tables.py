@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -24,6 +24,11 @@ from bridge.alerts import DRILL_SOURCE
 from bridge.store.columns import instant as _instant
 
 metadata: Final = MetaData()
+
+
+def _partial(name: str, *columns: Column[Any], where: str, unique: bool = False) -> None:
+    Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
 
 meta = Table("meta", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
 
@@ -63,25 +68,14 @@ incidents = Table(
     Column("external_url", Text, nullable=False),
     Column("truncated_alerts", BigInteger, nullable=False),
 )
-Index(
-    "one_open_incident_in_each_slot",
-    incidents.c.slot,
-    unique=True,
-    sqlite_where=text("state <> 'resolved'"),
-    postgresql_where=text("state <> 'resolved'"),
-)
+_partial("one_open_incident_in_each_slot", incidents.c.slot, where="state <> 'resolved'", unique=True)
 OPEN_INCIDENT: Final = incidents.c.state != literal_column("'resolved'")
 """In the index's own words, not with a bound value: so that it serves where statements are prepared ahead."""
 
 OPEN_DRILL: Final = (incidents.c.source == literal_column(f"'{DRILL_SOURCE}'")) & OPEN_INCIDENT
 """As OPEN_INCIDENT."""
 
-Index(
-    "open_drills",
-    incidents.c.id,
-    sqlite_where=text(f"source = '{DRILL_SOURCE}' AND state <> 'resolved'"),
-    postgresql_where=text(f"source = '{DRILL_SOURCE}' AND state <> 'resolved'"),
-)
+_partial("open_drills", incidents.c.id, where=f"source = '{DRILL_SOURCE}' AND state <> 'resolved'")
 Index("incidents_by_wake", incidents.c.wake_at)
 Index("incidents_by_end", incidents.c.resolved_at)
 
@@ -106,13 +100,7 @@ episodes = Table(
     _instant("opened_here_at"),
     _instant("mentioned_at"),
 )
-Index(
-    "open_episodes",
-    episodes.c.source,
-    episodes.c.fingerprint,
-    sqlite_where=text("status = 'firing'"),
-    postgresql_where=text("status = 'firing'"),
-)
+_partial("open_episodes", episodes.c.source, episodes.c.fingerprint, where="status = 'firing'")
 
 # What was accepted: a row for each notification, written in its own transaction, and never changed.
 notifications = Table(
@@ -159,12 +147,7 @@ pages = Table(
     _instant("created_at", nullable=False),
     _instant("settled_at"),
 )
-Index(
-    "open_pages",
-    pages.c.next_attempt_at,
-    sqlite_where=text("state <> 'settled'"),
-    postgresql_where=text("state <> 'settled'"),
-)
+_partial("open_pages", pages.c.next_attempt_at, where="state <> 'settled'")
 OPEN_PAGE: Final = pages.c.state != literal_column("'settled'")
 """As OPEN_INCIDENT."""
 
@@ -197,12 +180,7 @@ silences = Table(
     Column("attempt", Integer, nullable=False),
     _instant("next_attempt_at", nullable=False),
 )
-Index(
-    "open_silences",
-    silences.c.next_attempt_at,
-    sqlite_where=text("state <> 'settled'"),
-    postgresql_where=text("state <> 'settled'"),
-)
+_partial("open_silences", silences.c.next_attempt_at, where="state <> 'settled'")
 OPEN_SILENCE: Final = silences.c.state != literal_column("'settled'")
 """As OPEN_INCIDENT."""
 
@@ -325,6 +303,9 @@ calls = Table(
 )
 Index("calls_by_age", calls.c.created_at)
 Index("calls_by_receipt", calls.c.receipt_due_at)
+_partial("lost_calls", calls.c.expires_at, where="state = 'sending'")
+SENDING_CALL: Final = calls.c.state == literal_column("'sending'")
+"""As OPEN_INCIDENT."""
 
 receipts = Table(
     "receipts",

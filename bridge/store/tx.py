@@ -6,18 +6,52 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, select, update
+from sqlalchemy import ColumnElement, bindparam, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.alerts import Notification
 from bridge.incidents import Change, Episode, Incident, Page
-from bridge.oncall import Phone, Roster
+from bridge.oncall import Phones, Roster
 from bridge.store import overrides, rows, silences
+from bridge.store.columns import chunks
 from bridge.store.stage import Accepted, Scope, Stage
-from bridge.store.tables import OPEN_INCIDENT, devices, episodes, incidents, notifications, pages, timeline
+from bridge.store.tables import (
+    OPEN_INCIDENT,
+    devices,
+    episodes,
+    incidents,
+    meta,
+    notifications,
+    pages,
+    timeline,
+)
 
-_CHUNK: Final = 500
-"""Values in one IN list: well below SQLite's limit on variables."""
+_PHONE: Final = tuple(
+    devices.c[name]
+    for name in ("name", "owner", "enrolled", "voip_token", "voip_trouble", "alert_token", "alert_trouble")
+)
+
+
+class Memory:
+    """The phones as they were last loaded; `mark` is the ledger's word for what they are then.
+
+    Whatever changes a phone that can be rung gives the ledger another mark in the same transaction, one that
+    was never there before: so what was loaded in a transaction that came to nothing is never taken for true.
+    """
+
+    def __init__(self) -> None:
+        self._mark: str | None = None
+        self._phones = Phones()
+
+    async def phones(self, connection: AsyncConnection) -> Phones:
+        """Give them as they are in this transaction."""
+        marked = select(meta.c.value).where(meta.c.name == literal_column("'roster'"))
+        mark: str | None = (await connection.execute(marked)).scalar()
+        if mark is None or mark != self._mark:
+            found = await connection.execute(select(*_PHONE).where(devices.c.removed_at.is_(None)))
+            self._phones = Phones(rows.phone(row) for row in found.mappings())
+            self._mark = mark
+        return self._phones
 
 
 class Tx:
@@ -27,7 +61,8 @@ class Tx:
     few statements as one's. A later decision sees what an earlier one has staged.
     """
 
-    def __init__(self, connection: AsyncConnection, now: datetime) -> None:
+    def __init__(self, connection: AsyncConnection, now: datetime, memory: Memory | None = None) -> None:
+        self._memory = memory or Memory()
         self.connection = connection
         self.now = now
         self.changed = False
@@ -54,10 +89,9 @@ class Tx:
     async def _ids(self, column: Any, where: ColumnElement[bool]) -> set[str]:
         return set((await self.connection.execute(select(column).where(where))).scalars())
 
-    async def phones(self) -> tuple[Phone, ...]:
-        """Load what a decision needs to know of every device, as it is in this transaction."""
-        found = await self.connection.execute(select(devices).where(devices.c.removed_at.is_(None)))
-        return tuple(rows.phone(row) for row in found.mappings())
+    async def phones(self) -> Phones:
+        """Give what a decision needs to know of every device, as it is in this transaction."""
+        return await self._memory.phones(self.connection)
 
     async def roster(self) -> Roster:
         """Load what says who is on call, beside the configuration."""
@@ -183,8 +217,3 @@ async def load_incidents(connection: AsyncConnection, ids: Sequence[str]) -> tup
         for row in found.mappings():
             alerts.setdefault(row["incident_id"], {})[row["fingerprint"]] = rows.episode(row)
     return tuple(rows.incident(heads[name], alerts.get(name, {})) for name in ids if name in heads)
-
-
-def chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
-    """Cut a list of values into such as fit into one statement."""
-    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))

@@ -119,5 +119,6 @@ def _whom(step: Step, policy: Receiver, on_call: OnCall, at: datetime, out: Coll
 def targets(step: Step, policy: Receiver, on_call: OnCall, at: datetime) -> tuple[Phone, ...]:
     """List the phones of a step, usable or not: of its groups, then those that a drill names."""
     found = {phone.name: phone for phone in on_call(step.device_groups, at, policy.otherwise)}
-    named = (one for one in on_call.phones if one.owner in step.owners or one.name in step.devices)
+    named = [phone for owner in step.owners for phone in on_call.of(owner)]
+    named += [phone for phone in map(on_call.phone, step.devices) if phone is not None]
     return tuple((found | {phone.name: phone for phone in named}).values())

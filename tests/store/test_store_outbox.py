@@ -25,10 +25,11 @@ from ledgers import (
     sync,
 )
 from movedclock import MovedClock
+from sqlalchemy import literal, select, update
 
 from bridge.bundles import Bundle, Call
 from bridge.incidents import Change, Incident, Page
-from bridge.store import Scope, Store, outbox
+from bridge.store import Scope, Store, Tx, outbox
 from bridge.store.outbox import Claim, Settled
 from bridge.store.tables import calls, pages
 
@@ -466,3 +467,28 @@ async def test_a_claim_that_finds_nothing_to_send_wakes_nobody(store: Store) -> 
     store.on_change.append(lambda: calls.append("called"))
     assert await claim(store) == Claim()
     assert calls == []
+
+
+async def test_32768_busy_phones_keep_no_other_waiting(store: Store) -> None:
+    """A database takes no more than 32,767 values in one statement."""
+    one = incident()
+    await put(store, one)
+    busy = page(one, "busy")
+    await put_pages(store, busy)
+    others = [column for column in pages.c if column.name not in {"id", "target", "call_id", "state"}]
+
+    async def fill(tx: Tx) -> None:
+        await tx.connection.execute(
+            update(pages).values(state="sending", call_id="call", next_attempt_at=at(30))
+        )
+        for number in range(15):
+            mark = literal(f"-{number}")
+            twins = select(pages.c.id + mark, pages.c.target + mark, pages.c.call_id, pages.c.state, *others)
+            names = ["id", "target", "call_id", "state", *(column.name for column in others)]
+            await tx.connection.execute(pages.insert().from_select(names, twins))
+
+    await store.write(fill)
+    await put_pages(store, page(one), replace(busy, id="waits"))
+    (bundle,) = (await claim(store)).bundles
+    assert bundle.call is not None
+    assert bundle.call.device == ALICE

@@ -120,7 +120,7 @@ class Story:
             return
 
         async def job(tx: Tx) -> Any:
-            mine = await outbox._still_mine(tx.connection, bundle)
+            (mine,) = await outbox.still_mine(tx.connection, [bundle])
             when = tx.now + timedelta(seconds=after)
             await outbox.try_again(tx.connection, bundle, "Timeout", when, tx.now)
             return mine
