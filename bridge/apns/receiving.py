@@ -251,6 +251,7 @@ class Receiving(Streams):
         self._noise.count()
         if flags & framing.ACK:
             self.pulse.acknowledged(payload)
+            self._changed = True  # pushes may wait for a connection that is no longer doubtful
         else:
             self._reply(framing.frame(framing.PING, framing.ACK, 0, payload))
 

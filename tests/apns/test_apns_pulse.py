@@ -8,7 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from test_apns_fuzz import Wire, feed
 
+from bridge.apns import framing
+from bridge.apns.connection import Connection
 from bridge.apns.limits import Timing
 from bridge.apns.pulse import Pulse
 
@@ -135,3 +138,17 @@ def test_one_question_at_a_time(patient: Patient) -> None:
     for _ in range(3):
         patient.pulse.suspect()
     assert len(patient.pings) == 1
+
+
+async def test_pushes_that_wait_for_a_doubtful_peer_go_out_when_it_answers_its_ping() -> None:
+    """Else they would wait for the next push, or for another connection."""
+    connection = Connection("x.voip")
+    wire = Wire()
+    connection.connection_made(wire)
+    feed(connection, framing.settings({}))
+    looks: list[bool] = []
+    connection.on_change = lambda: looks.append(connection.pulse.doubtful)
+    connection.pulse.suspect()
+    feed(connection, framing.frame(framing.PING, framing.ACK, 0, (1).to_bytes(8, "big")))
+    assert looks == [False]
+    connection.end("done", at_once=True)
