@@ -56,7 +56,8 @@ def transport(
 ) -> None:
     """Measure ours beside other clients, all against one server."""
     chosen = [cell for cell in (cells.QUICK if quick else cells.ALL) if _named(cell.name, wanted)]
-    columns = [column for column in cells.COLUMNS if not clients or column.name in clients]
+    known = {column.name: column for column in (*cells.COLUMNS, *cells.BOUNDS)}
+    columns = [known[name] for name in known if name in clients] if clients else list(cells.COLUMNS)
     if not chosen or not columns:
         raise click.UsageError("no such cell or client")
     plan = running.Plan(chosen, columns, rounds or (2 if quick else 3), seconds or (0.4 if quick else 1.0))

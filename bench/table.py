@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from bench.cells import CEILING, LARGE_WINDOW, STOCK, Cell
+from bench.cells import BOUNDS, CEILING, LARGE_WINDOW, STOCK, Cell
 from bench.figures import Figures, Spread
 
 All = Mapping[Cell, Mapping[str, Figures]]
 REFERENCE: Final = Cell(100, 400, LARGE_WINDOW, 0)
 LIGHT: Final = Cell(1, 400, LARGE_WINDOW, 0)
 ASYNCIO, UVLOOP = "ours, asyncio", "ours, uvloop"
+NO_CLIENTS: Final = {CEILING, *(column.name for column in BOUNDS)}
 
 
 def number(value: float) -> str:
@@ -102,7 +103,7 @@ def _behind(results: All, name: str) -> Iterator[str]:
     for cell, columns in results.items():
         mine = columns.get(name)
         for other, of in columns.items():
-            if mine is None or other in {ASYNCIO, UVLOOP, CEILING}:
+            if mine is None or other in {ASYNCIO, UVLOOP, *NO_CLIENTS}:
                 continue
             if of.rate.median > mine.rate.median and not of.rate.overlaps(mine.rate):
                 yield f"{other} makes {of.rate.median / mine.rate.median:.2f} times as many at {cell.name}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cells import ALL, COLUMNS, LARGE_WINDOW, STOCK, Cell
+from bench.cells import ALL, BOUNDS, COLUMNS, LARGE_WINDOW, STOCK, Cell
 from bench.clients import measure as clients
 from bench.clients.measure import Job, Result, Tally, quantile
 from bench.figures import Figures, figures
@@ -116,6 +116,12 @@ def test_a_faster_client_is_named_with_its_cell() -> None:
     assert f"another makes 2.00 times as many at {REFERENCE.name}" in said
 
 
+def test_what_bounds_ours_is_no_client_that_ours_could_be_behind() -> None:
+    faster = figures([result(9_000)], [result(100)])
+    columns = measured(2_500, 1) | {column.name: faster for column in BOUNDS}
+    assert verdicts({REFERENCE: columns})[-2:] == ["yes", "yes"]
+
+
 def test_pushes_that_were_lost_are_in_the_table() -> None:
     columns = measured(100, 100)
     columns[STOCK] = figures([result(1, failed=2, lost=1_234)], [result(1)])
@@ -147,8 +153,8 @@ def test_the_document_has_a_place_for_each_table() -> None:
 
 @pytest.mark.real
 @pytest.mark.skipif(not CAN_BUILD, reason="needs cc, libnghttp2-dev and libssl-dev")
-def test_a_tiny_cell_is_measured_with_ours_and_with_aioapns() -> None:
-    names = [column.name for column in COLUMNS[:3]]
+def test_a_tiny_cell_is_measured_with_ours_with_aioapns_and_with_the_bound() -> None:
+    names = [column.name for column in (*COLUMNS[:3], BOUNDS[0])]
     command = [sys.executable, "-m", "bench", "transport", "--rounds=1", "--seconds=0.1", "--json"]
     command += [f"--cell={LIGHT.name}", *(f"--client={name}" for name in names)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
