@@ -18,7 +18,7 @@ import click
 from bridge.children import Child, ChildError
 from bridge.client import Client, ClientError
 from bridge.config import ConfigError
-from bridge.hints import Alarm, what_next
+from bridge.hints import Alarm, open_pages, two_pages, what_next
 from bridge.keys import Keys
 from bridge.rig import Rig, open_rig, programs
 from bridge.simulator import Phone
@@ -80,7 +80,8 @@ class Story:
     show_default=True,
     help="Its people, phones, receivers and routes are used; APNs is the simulator, the ledger a new one.",
 )
-def command(config_file: Path) -> None:
+@click.option("--browser/--no-browser", default=True, help="Whether a desktop's browser shows the pages.")
+def command(*, config_file: Path, browser: bool) -> None:
     """Ring a virtual phone for a real alert: bridge, simulator and Alertmanager on this machine."""
     configure_logs("error", "console")
     if not config_file.exists():
@@ -89,7 +90,7 @@ def command(config_file: Path) -> None:
             "or say --config.file=/PATH/TO/config.example.yaml"
         )
     try:
-        asyncio.run(_main(config_file))
+        asyncio.run(_main(config_file, browser=browser))
     except (ChildError, ClientError, ConfigError, OSError) as error:
         raise click.ClickException(str(error)) from None
     except EOFError:
@@ -99,13 +100,13 @@ def command(config_file: Path) -> None:
         sys.exit(128 + stopped.number)
 
 
-async def _main(config_file: Path) -> None:
+async def _main(config_file: Path, *, browser: bool) -> None:
     programs()
     async with _until_signalled():
         with tempfile.TemporaryDirectory(prefix="pushkit-bridge-demo-") as folder:
             click.echo("Starting, on this machine alone ...")
             async with open_rig(config_file, Path(folder)) as rig:
-                await _play(rig)
+                await _play(rig, browser=browser)
 
 
 @asynccontextmanager
@@ -127,7 +128,7 @@ async def _until_signalled() -> AsyncIterator[None]:
         raise Stopped(came[0]) from None
 
 
-async def _play(rig: Rig) -> None:
+async def _play(rig: Rig, *, browser: bool) -> None:
     await rig.start_bridge()
     alertmanager = await rig.start_alertmanager(_ALERTMANAGER.format(url=rig.webhook_url))
     await rig.ready()
@@ -136,6 +137,8 @@ async def _play(rig: Rig) -> None:
     _who_is_who(rig, alertmanager)
     story, keys = Story(), Keys()
     await _enrol(rig, story)
+    if browser and keys.there:
+        await open_pages(rig)
     incident = await _fire(rig, alertmanager, story)
     phones = await _rung(rig, story, incident)
     async with _narrated(rig, story):
@@ -167,8 +170,7 @@ def _who_is_who(rig: Rig, alertmanager: Child) -> None:
         *console,
     ):
         click.echo(f"  {click.style(f'{name:12}', bold=True)}  {where}")
-    pages = " and ".join(filter(None, (rig.simulator.control_url, rig.simulator.console_url)))
-    click.echo(f"\n  Open {pages} in a browser: there the phones ring as people know them.\n")
+    two_pages(rig)
 
 
 # --- the story ---

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shlex
 import shutil
 import sys
+import webbrowser
+from collections.abc import Mapping
 from itertools import count, cycle
 from pathlib import Path
 from typing import Final
@@ -43,6 +47,30 @@ class Alarm:
         except ChildError as error:
             raise ConnectionError(str(error)) from None
         return name
+
+
+def two_pages(rig: Rig) -> None:
+    """Name the pages that show what happens."""
+    click.echo("\n  Open these in a browser, beside each other:\n")
+    click.echo(
+        f"    the phones     {rig.simulator.control_url}   they ring as people know them: answer there"
+    )
+    if rig.simulator.console_url:
+        click.echo(f"    the console    {rig.simulator.console_url}   who has it, what rings next, and why")
+    click.echo()
+
+
+async def open_pages(rig: Rig) -> None:
+    """Open them, where there is a desktop: a browser of the terminal would take that from the demo."""
+    if not desktop(os.environ, sys.platform):
+        return
+    for url in filter(None, (rig.simulator.console_url, rig.simulator.control_url)):
+        await asyncio.to_thread(webbrowser.open, url)
+
+
+def desktop(environ: Mapping[str, str], platform: str) -> bool:
+    """Tell whether a browser would come up in a window of its own."""
+    return platform == "darwin" or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
 def what_next(rig: Rig, alertmanager: Child) -> None:

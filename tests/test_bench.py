@@ -5,15 +5,19 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from bench import console
 from bench.cells import ALL, BOUNDS, COLUMNS, LARGE_WINDOW, STOCK, Cell
 from bench.clients import measure as clients
 from bench.clients.measure import Job, Result, Tally, quantile
 from bench.figures import Figures, figures
 from bench.table import LIGHT, REFERENCE, aims, number, page, replaced
+from bridge import routing
+from bridge.config import load
 
 ROOT = Path(__file__).parent.parent
 CAN_BUILD = shutil.which("cc") and Path("/usr/include/nghttp2/nghttp2.h").exists()
@@ -35,6 +39,14 @@ def test_a_round_in_which_nothing_was_answered_gives_no_ratio_and_no_latency() -
     assert figures([result(10)], [nothing]).ratio is None
     silent = figures([nothing, nothing], [nothing, nothing])
     assert (silent.p99, silent.cpu, silent.lost) == (None, None, 6)
+
+
+def test_the_console_is_measured_while_nothing_rings(tmp_path: Path) -> None:
+    settings, now = load(console._config(tmp_path)), datetime.now(UTC)
+    labels = {"alertname": "Alert1", "severity": "critical"}
+    (match,) = routing.explain(settings.route, labels, now, settings.time_intervals).matches
+    assert match.muted_until is not None
+    assert match.muted_until - now > timedelta(days=1)
 
 
 @pytest.mark.parametrize(("part", "expected"), [(0.5, 50_000), (0.99, 99_000), (1.0, 100_000)])

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.yaml"
 PATIENCE = 60.0
+NO_DESKTOP = {"DISPLAY": "", "WAYLAND_DISPLAY": ""}
 
 
 class Demo:
@@ -90,7 +91,7 @@ async def demo(
         stdin=asyncio.subprocess.DEVNULL if terminal is None else terminal,
         stdout=asyncio.subprocess.PIPE if terminal is None else terminal,
         stderr=asyncio.subprocess.STDOUT,
-        cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path / "tmp"), name: value, **env},
+        cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path / "tmp"), name: value, **NO_DESKTOP, **env},
         start_new_session=True,
         preexec_fn=None if terminal is None else lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
@@ -104,11 +105,11 @@ async def demo(
 
 
 @asynccontextmanager
-async def demo_at_a_terminal(tmp_path: Path, config: Path = EXAMPLE) -> AsyncIterator[Demo]:
+async def demo_at_a_terminal(tmp_path: Path, config: Path = EXAMPLE, **env: str) -> AsyncIterator[Demo]:
     """Start a demo at a terminal of its own, at which the test types."""
     ours, its = pty.openpty()
     screen = asyncio.StreamReader()
-    async with demo(tmp_path, its, config) as running:
+    async with demo(tmp_path, its, config, **env) as running:
         os.close(its)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(screen), os.fdopen(ours, "r+b", buffering=0)
@@ -185,10 +186,16 @@ async def test_at_a_terminal_enter_answers_and_everything_that_is_suggested_work
 async def test_at_a_terminal_an_answer_in_the_browser_goes_on_as_enter_does_and_a_button_lets_alerts_fire(
     tmp_path: Path,
 ) -> None:
-    async with demo_at_a_terminal(tmp_path) as running, aiohttp.ClientSession() as page:
+    (tmp_path / "browser").write_text(f'#!/bin/sh\necho "$1" >>{tmp_path}/opened\n')
+    (tmp_path / "browser").chmod(0o755)
+    desktop = {"DISPLAY": ":0", "BROWSER": f"{tmp_path}/browser %s"}
+    async with demo_at_a_terminal(tmp_path, **desktop) as running, aiohttp.ClientSession() as page:
         await running.until("or answer in the browser")
-        found = re.search(r"Open (http://\S+)", running.text)
+        found = re.search(r"the phones +(http://\S+)", running.text)
+        console = re.search(r"the console +(http://\S+)", running.text)
         assert found, running.text
+        assert console, running.text
+        assert (tmp_path / "opened").read_text().split() == [console[1], found[1]]
         async with page.post(f"{found[1]}/phones/bob-iphone/answer", json={}) as answer:
             assert answer.status == 200
         await running.until("acknowledged by bob(?s:.*)Try this in another terminal:")
