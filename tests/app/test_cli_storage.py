@@ -64,7 +64,9 @@ async def rows(made: Any, table: Table) -> list[str]:
     async with made.connect() as connection:
         found = (await connection.execute(select(table))).mappings().all()
     await made.dispose()
-    return sorted(repr(dict(row)) for row in found if row.get("name") not in {"serves", "roster", engine.MOVED})
+    return sorted(
+        repr(dict(row)) for row in found if row.get("name") not in {"serves", "roster", engine.MOVED}
+    )
 
 
 async def test_every_row_of_every_table_is_in_the_new_ledger(world: World, database: str) -> None:
