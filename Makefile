@@ -43,8 +43,9 @@ screenshots: $(READY) ## look at a night in the console, and make docs/screensho
 	@scripts/need chromium fonts-inter
 	@$(BIN)/python scripts/screenshots
 
-bench: $(BENCH_READY) ## measure the connection to APNs beside other clients, 20 minutes; ARGS=--quick takes 2
-	@$(BIN)/python -m bench transport $(ARGS)
+bench: PART ?= transport
+bench: $(BENCH_READY) ## measure the connection to APNs, 20 minutes; PART=bridge: the whole bridge, 10 minutes; ARGS=--quick
+	@$(BIN)/python -m bench $(PART) $(ARGS)
 
 soak: $(READY) ## send a million pushes through changing faults, and count on both sides
 	@$(BIN)/python -m bench soak $(ARGS)

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,8 @@ from bench.chaos.report import page
 from bench.chaos.world import Kind
 from bench.figures import figures
 from bench.fuzz import driver as attack
+from bench.load import driver as load
+from bench.load import report as figures_of_load
 from bench.soak import driver, report
 from bench.world import World, build
 from bridge.telemetry import configure_logs
@@ -91,6 +93,35 @@ def transport(
     click.echo(text)
     if write is not None:
         write.write_text(table.replaced(write.read_text(), "transport", text))
+
+
+@main.command()
+@click.option("--quick", is_flag=True, help="Seconds instead of minutes: says whether it works, no more.")
+@click.option("--rounds", type=click.IntRange(1), help="Turns of each system (3).")
+@click.option(
+    "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables in this document."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON instead of tables.")
+def bridge(*, quick: bool, rounds: int | None, write: Path | None, as_json: bool) -> None:
+    """Measure the whole bridge: webhooks in, pushes out, beside a handler without a record."""
+    plan = load.QUICK if quick else load.Plan()
+    plan = replace(plan, rounds=rounds or plan.rounds)
+    facts = [
+        *machine.facts(),
+        f"- {plan.rounds} rounds; each figure is their median, with the least and the greatest.",
+    ]
+    if quick:
+        facts.append(
+            "- **Provisional**: a quick run says that the benchmark works, not how fast anything is."
+        )
+    began = machine.busy()
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(load.measure(Path(folder), plan, lambda text: click.echo(text, err=True)))
+    facts.append(machine.noise(began))
+    text = figures_of_load.page(found, facts)
+    click.echo(json.dumps(asdict(found)) if as_json else text)
+    if write is not None:
+        write.write_text(table.replaced(write.read_text(), "bridge", text))
 
 
 @main.command("console")

@@ -10,7 +10,9 @@ import re
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -29,6 +31,35 @@ def facts() -> list[str]:
         f"- Machine: {_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}.",
         f"- Python {platform.python_version()} ({ssl.OPENSSL_VERSION}), {', '.join(_versions(OURS))}.",
     ]
+
+
+@dataclass(frozen=True)
+class Busy:
+    """What the machine had done by an instant, in seconds: the clock, its cores' work, what others took."""
+
+    at: float
+    work: float
+    stolen: float
+
+
+def busy() -> Busy:
+    """Look at it."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    first = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    user, nice, system, _, _, irq, softirq, steal = (int(value) / ticks for value in first)
+    return Busy(time.monotonic(), user + nice + system + irq + softirq, steal)
+
+
+def noise(since: Busy) -> str:
+    """Say how busy the machine was, ourselves and all others, in a line of a list."""
+    now = busy()
+    seconds, load = now.at - since.at, ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    cores = (now.work - since.work) / seconds
+    stolen = (now.stolen - since.stolen) / seconds
+    return (
+        f"- It took {seconds:.0f} s, in which {cores:.2f} of {os.cpu_count()} cores were busy, and "
+        f"{stolen:.2f} taken away by other machines; load average after: {load}."
+    )
 
 
 def others() -> str:

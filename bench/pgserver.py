@@ -83,6 +83,12 @@ class Server:
             time.sleep(0.01)
         raise AssertionError((self.folder / "log").read_text()[-2000:])
 
+    @property
+    def pid(self) -> int:
+        """Its first process; the others are that one's children."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Stop it as `pg_ctl -m fast` does, or by another signal."""
         if self._process is not None:

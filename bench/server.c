@@ -3,11 +3,14 @@
  * dropped. nghttpd would do, were it not that aioapns finds its answers by that field, and that
  * nghttpd cannot wait.
  *
- * server KEY CERT WINDOW DELAY_US STREAMS: WINDOW octets for each stream and for the connection,
- * STREAMS at once. The port, on 127.0.0.1, is the first line on standard output. */
+ * server KEY CERT WINDOW DELAY_US STREAMS [BOOK]: WINDOW octets for each stream and for the connection,
+ * STREAMS at once. The port, on 127.0.0.1, is the first line on standard output. BOOK, a file, gets
+ * how many requests were answered, then for each when (CLOCK_MONOTONIC, in microseconds) and the first
+ * eight hex digits of its token, as numbers of 64 bits; who maps it can read along. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <nghttp2/nghttp2.h>
 #include <openssl/err.h>
@@ -18,10 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { OUT = 65536, IN = 65536, EVENTS = 64, ID = 40 };
+enum { OUT = 65536, IN = 65536, EVENTS = 64, ID = 40, ENTRIES = 1 << 20 };
 
 typedef struct {
     int fd, closed, dirty, blocked;
@@ -35,6 +39,7 @@ typedef struct {
 typedef struct {
     uint8_t id[ID];
     size_t length;
+    int64_t token;
 } Request;
 
 typedef struct Answer {
@@ -50,6 +55,14 @@ static int poller;
 static int32_t window;
 static int64_t delay;
 static uint32_t streams;
+typedef struct {
+    int64_t count;
+    struct {
+        int64_t at, token;
+    } entries[ENTRIES];
+} Book;
+
+static Book *book; /* or NULL */
 static Answer *first, **last = &first; /* the delay is the same for all, so first in is first out */
 
 static void die(const char *what) {
@@ -117,6 +130,10 @@ static void answer(Connection *c, int32_t stream, const Request *r) {
         {(uint8_t *)"apns-id", (uint8_t *)r->id, 7, r->length, NGHTTP2_NV_FLAG_NONE},
     };
     nghttp2_submit_response(c->session, stream, fields, r->length ? 2 : 1, NULL);
+    if (!book) return;
+    book->entries[book->count % ENTRIES].at = now();
+    book->entries[book->count % ENTRIES].token = r->token;
+    __atomic_store_n(&book->count, book->count + 1, __ATOMIC_RELEASE);
 }
 
 static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
@@ -130,9 +147,14 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_size, const uint8_t *value, size_t size, uint8_t flags, void *user) {
     (void)flags, (void)user;
-    if (name_size != 7 || memcmp(name, "apns-id", 7) || size > ID) return 0;
     Request *r = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (!r) return 0;
+    if (book && name_size == 5 && !memcmp(name, ":path", 5) && size > 18) { /* "/3/device/" and the token */
+        char digits[9] = {0};
+        memcpy(digits, value + 10, 8);
+        r->token = (int64_t)strtoul(digits, NULL, 16);
+    }
+    if (name_size != 7 || memcmp(name, "apns-id", 7) || size > ID) return 0;
     memcpy(r->id, value, size);
     r->length = size;
     return 0;
@@ -258,11 +280,20 @@ static int start_listening(void) {
     return fd;
 }
 
+static void open_book(const char *name) {
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, sizeof *book)) die(name);
+    book = mmap(NULL, sizeof *book, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (book == MAP_FAILED) die("mmap");
+    close(fd);
+}
+
 int main(int argc, char **argv) {
-    if (argc != 6) {
-        fprintf(stderr, "usage: server KEY CERT WINDOW DELAY_US STREAMS\n");
+    if (argc != 6 && argc != 7) {
+        fprintf(stderr, "usage: server KEY CERT WINDOW DELAY_US STREAMS [BOOK]\n");
         return 2;
     }
+    if (argc == 7) open_book(argv[6]);
     window = atoi(argv[3]), delay = atoll(argv[4]), streams = (uint32_t)atoi(argv[5]);
     signal(SIGPIPE, SIG_IGN);
     tls = SSL_CTX_new(TLS_server_method());

@@ -33,58 +33,56 @@ def middle(value: Spread | None) -> str:
     return "-" if value is None else number(value.median)
 
 
-def _row(words: Sequence[str]) -> str:
+def row(words: Sequence[str]) -> str:
     return f"| {' | '.join(words)} |"
 
 
 def summary(results: All) -> Iterator[str]:
     """Give one row for each cell: aioapns' pushes a second, and what multiple of that the others make."""
     names = [name for name in next(iter(results.values())) if name != STOCK]
-    yield _row(["cell", f"{STOCK}, pushes/s", *(f"{name}" for name in names)])
-    yield _row(["---", *(["---:"] * (len(names) + 1))])
+    yield row(["cell", f"{STOCK}, pushes/s", *(f"{name}" for name in names)])
+    yield row(["---", *(["---:"] * (len(names) + 1))])
     for cell, columns in results.items():
         stock = columns.get(STOCK)
         mark = "" if stock is None or not (stock.lost or stock.failed) else "†"
         base = "-" if stock is None else middle(stock.rate) + mark
-        yield _row([cell.name, base, *(middle(columns[name].ratio) for name in names)])
+        yield row([cell.name, base, *(middle(columns[name].ratio) for name in names)])
 
 
 def detail(columns: Mapping[str, Figures]) -> Iterator[str]:
     """Give one row for each client of a cell."""
-    yield _row(["client", "pushes/s", f"times {STOCK}", "p50 ms", "p99 ms", "CPU µs/push", "failed, lost"])
-    yield _row(["---", *(["---:"] * 6)])
+    yield row(["client", "pushes/s", f"times {STOCK}", "p50 ms", "p99 ms", "CPU µs/push", "failed, lost"])
+    yield row(["---", *(["---:"] * 6)])
     for name, of in columns.items():
         bad = f"{of.failed:,}, {of.lost:,}" if of.failed or of.lost else "0"
         noted = f"{bad} ({of.why})" if of.why else bad
-        yield _row(
+        yield row(
             [name, spread(of.rate), spread(of.ratio), middle(of.p50), spread(of.p99), middle(of.cpu), noted]
         )
 
 
 def aims(results: All) -> Iterator[str]:
     """Hold the aims against what was measured. A cell that was not measured proves nothing."""
-    yield _row(["aim", "measured", "met"])
-    yield _row(["---", "---", "---"])
+    yield row(["aim", "measured", "met"])
+    yield row(["---", "---", "---"])
     reference, light = results.get(REFERENCE, {}), results.get(LIGHT, {})
     for name, least in ((ASYNCIO, 18), (UVLOOP, 24)):
         ratio = reference[name].ratio if name in reference else None
         aim = f"{name}: at least {least} times {STOCK} ({REFERENCE.name})"
-        yield _row([aim, spread(ratio), _met(ratio and ratio.median >= least)])
+        yield row([aim, spread(ratio), _met(ratio and ratio.median >= least)])
     for name in (ASYNCIO, UVLOOP):
         of = reference.get(name)
         cpu = of.cpu if of else None
-        yield _row(
-            [f"{name}: CPU below 25 µs a push (same cell)", spread(cpu), _met(cpu and cpu.median < 25)]
-        )
+        yield row([f"{name}: CPU below 25 µs a push (same cell)", spread(cpu), _met(cpu and cpu.median < 25)])
     for name in (ASYNCIO, UVLOOP):
         part = _p99_part(light, name)
         said = "-" if part is None else f"{part:.2f}"
         aim = f"{name}: p99 at most a third of {STOCK}'s ({LIGHT.name})"
-        yield _row([aim, said, _met(part and part <= 1 / 3)])
+        yield row([aim, said, _met(part and part <= 1 / 3)])
     for name in (ASYNCIO, UVLOOP):
         behind = list(_behind(results, name))
         said = "; ".join(behind) or f"{len(results)} of {len(results)} cells"
-        yield _row([f"{name}: behind no other client in any cell", said, _met(not behind)])
+        yield row([f"{name}: behind no other client in any cell", said, _met(not behind)])
 
 
 def _met(value: object) -> str:

@@ -59,9 +59,9 @@ def pinned(core: int) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def server(world: World, cell: Cell, core: int) -> Iterator[int]:
-    """Run the server for one cell, on one core; gives its port."""
-    conditions = (cell.window, cell.delay * 1_000, STREAMS)
+def server(world: World, cell: Cell, core: int, book: Path | None = None) -> Iterator[int]:
+    """Run the server for one cell, on one core; gives its port. It writes down in `book` what it answers."""
+    conditions = (cell.window, cell.delay * 1_000, STREAMS, *([book] if book else []))
     command = (*pinned(core), build(), world.server_key, world.chain_file, *conditions)
     with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True) as process:
         try:

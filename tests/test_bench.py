@@ -1,6 +1,7 @@
 """The benchmark measures what it says: its arithmetic, and one tiny cell so that it cannot rot."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
@@ -15,6 +16,10 @@ from bench.cells import ALL, BOUNDS, COLUMNS, LARGE_WINDOW, STOCK, Cell
 from bench.clients import measure as clients
 from bench.clients.measure import Job, Result, Tally, quantile
 from bench.figures import Figures, figures
+from bench.load.caller import Caller, Sent
+from bench.load.driver import QUICK
+from bench.load.phases import waits
+from bench.load.town import Town
 from bench.table import LIGHT, REFERENCE, aims, number, page, replaced
 from bridge import routing
 from bridge.config import load
@@ -161,6 +166,7 @@ def test_the_document_has_a_place_for_each_table() -> None:
     text = (ROOT / "docs/performance.md").read_text()
     assert "new" in replaced(text, "transport", "new")
     assert "new" in replaced(text, "soak", "new")
+    assert "new" in replaced(text, "bridge", "new")
 
 
 @pytest.mark.real
@@ -174,3 +180,59 @@ def test_a_tiny_cell_is_measured_with_ours_with_aioapns_and_with_the_bound() -> 
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["client"] for line in lines] == names
     assert all(line["answered"] > 0 and not line["failed"] and not line["lost"] for line in lines), lines
+
+
+# --- the whole bridge -------------------------------------------------------------------------
+
+
+def test_a_webhook_waits_for_the_first_push_to_its_phone_that_came_after_it() -> None:
+    sent = [Sent(number, due, due + 1, 200) for number, due in ((0, 10.0), (1, 11.0), (4, 12.0), (2, 13.0))]
+    heard = [(0, 9.0), (0, 10.5), (1, 11.25), (0, 14.0), (3, 20.0)]
+    assert waits(Town(4), sent, heard) == [0.25, 0.5, 2.0], "nobody heard of the last one"
+
+
+async def test_a_webhook_that_waits_for_a_connection_counts_from_when_it_was_due() -> None:
+    """No omission is coordinated: a system that stands still is sent no less."""
+    release, gone, asked = asyncio.Event(), asyncio.Event(), 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+                asked += 1
+                await release.wait()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    caller = Caller((port,), lambda number: b"%d" % number, connections=1)
+    task = asyncio.create_task(caller.by_the_clock(iter(range(20)), rate=200, seconds=0.1))
+    await asyncio.sleep(0.2)
+    assert asked == 1, "there is one connection"
+    release.set()
+    sent = await task
+    await gone.wait()
+    server.close()
+    assert [one.status for one in sent] == [200] * 20
+    began = sent[0].due
+    assert [round((one.due - began) * 200) for one in sent] == list(range(20))
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not CAN_BUILD, reason="needs cc, libnghttp2-dev and libssl-dev")
+def test_a_short_run_of_the_whole_bridge_loses_no_webhook_and_no_page() -> None:
+    command = [sys.executable, "-m", "bench", "bridge", "--quick", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)["counts"]
+    assert [(one["system"], one["phase"]) for one in counts] == [
+        (system, phase.name) for system in QUICK.systems for phase in QUICK.turns
+    ]
+    for one in counts:
+        assert one["statuses"] == {"200": one["sent"]}, one
+        assert one["accepted"] == one["sent"] > 0, one
+        assert one["unheard"] == 0, one
+        assert 0 < one["pushes"] <= one["sent"], one
