@@ -194,7 +194,7 @@ def test_the_program_takes_the_commands_in_the_documents(
     given = words(line.partition(" > ")[0].partition(" | ")[0])[1:]
     for word in given:
         name = Path(word.rpartition("=")[2])
-        if name.suffix in {".yaml", ".yml", ".token", ".pem"} and not name.is_absolute():
+        if name.suffix in {".json", ".pem", ".token", ".yaml", ".yml"} and not name.is_absolute():
             name.parent.mkdir(parents=True, exist_ok=True)
             name.write_text(example)
     command, arguments = find([word for word in given if word != "&"])

@@ -58,6 +58,7 @@ async def furnish(world: World, folder: Path) -> str:
         "route": {"receiver": "phone"},
         "receivers": [{"name": "phone", "webhook_configs": [{"url": "http://b"}]}],
     }
+    (folder / "body.json").write_bytes(world.message(world.alert()))
     (folder / "alertmanager.yml").write_text(yaml.safe_dump(tree))
     (folder / "alerting").mkdir()
     cases = (ROOT / "examples/routing.test.yaml").read_text()
