@@ -52,13 +52,17 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One webhook body. `group_key` and `external_url` are shown to people, never compared."""
+    """One webhook body. `group_key` and `external_url` are shown to people, never compared.
+
+    `traceparent` is what records it, "" where nothing does.
+    """
 
     source: str
     alerts: tuple[Alert, ...]
     group_key: str = ""
     external_url: str = ""
     truncated_alerts: int = 0
+    traceparent: str = ""
 
 
 class _Envelope(msgspec.Struct, rename="camel"):

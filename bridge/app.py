@@ -15,7 +15,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge import console, keeper
+from bridge import console, keeper, tracing
 from bridge.api.answers import errors
 from bridge.api.devices import Devices
 from bridge.api.drills import Drills
@@ -67,6 +67,7 @@ class Options:
     heartbeat_url: str | None = None
     web_route_prefix: str = ""
     console_listen: str | None = None
+    tracing: bool = False
 
 
 @dataclass(slots=True)
@@ -110,6 +111,7 @@ class Bridge:
     async def _start(self, stack: AsyncExitStack) -> None:
         self.store = await open_ledger(stack, self.settings.storage, self.clock)
         self.desk = Desk(self.store, self.settings, self.clock, self.metrics)
+        self.desk.tracer = await tracing.begin(stack, wanted=self.options.tracing)
         await self._sync_devices(self.settings)
         key = await secret(self.store)
         session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -180,6 +180,11 @@ def _ping_url(_: click.Context, __: click.Parameter, value: str | None) -> str |
     callback=_ping_url,
     help="Pinged each minute while the bridge can do its work (healthchecks.io and the like).",
 )
+@click.option(
+    "--tracing",
+    is_flag=True,
+    help="Record traces with OpenTelemetry, and send them where OTEL_EXPORTER_OTLP_ENDPOINT says.",
+)
 @click.option("--log.level", "log_level", type=click.Choice(_LEVELS), default="info", show_default=True)
 @click.option(
     "--log.format",

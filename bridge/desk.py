@@ -26,6 +26,7 @@ from bridge.store import Scope, Store, Tx, actions, calls, devices, enrolment, o
 from bridge.store.calls import Receipt
 from bridge.store.outbox import Settled
 from bridge.telemetry import Metrics
+from bridge.tracing import OFF, Tracer
 
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class Desk:
         self.settings = settings
         self.clock = clock
         self.metrics = metrics
+        self.tracer: Tracer = OFF
         self._alarms = alarms.Pace()
 
     # --- alerts ---

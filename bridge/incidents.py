@@ -100,7 +100,7 @@ class Incident:
     the incident opened, `reached` whether one is known to have got it in this series.
     `acknowledged_until` is when an acknowledgement times out, `silenced_until` before when nothing
     rings, news included. `ack_silence_until` is the end of the silence in Alertmanager that comes
-    with the acknowledgement.
+    with the acknowledgement. `traceparent` is of the webhook that brought the last news, if that is traced.
     """
 
     id: str
@@ -130,6 +130,7 @@ class Incident:
     group_key: str = ""
     external_url: str = ""
     truncated_alerts: int = 0
+    traceparent: str = ""
     alerts: Mapping[str, Episode] = field(default_factory=dict)
 
     @property

@@ -93,6 +93,8 @@ def receive(
         )
         # Firing first: an alert that takes over from another keeps the incident open.
         change = fire(change, batch.arrivals, times, now)
+        if notification.traceparent and change.incident.revision != before.revision:
+            change = change.to(traceparent=notification.traceparent)
         change = resolve(change, batch.resolved, receiver, on_call, now)
         # What goes on from before is the clock's to decide, and so is the end: an alarm may hang on it.
         begun = change.incident.series != before.series

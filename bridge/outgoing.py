@@ -29,12 +29,14 @@ class Outgoing:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def post(self, url: str, body: bytes, page_id: str) -> Outcome:
+    async def post(self, url: str, body: bytes, page_id: str, traceparent: str = "") -> Outcome:
         """POST JSON. Any 2xx is accepted; everything else is tried again, for an operator may mend it.
 
         The page's id goes along as Idempotency-Key, since a lost answer makes a second try.
         """
         headers = {"Content-Type": "application/json", "Idempotency-Key": page_id}
+        if traceparent:
+            headers["traceparent"] = traceparent
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
         try:
             async with self._session.post(

@@ -204,9 +204,11 @@ class Sender:
         rendered = self._render(call, bundle, incidents)
         request = self._request(call, device, token, rendered, self._clock.now())
         began = time.monotonic()  # our clock may be steered meanwhile
-        outcome = await self._apns().send(request)
-        if device.topic != self._desk.settings.apns.topic:
-            outcome = of_own_topic(outcome)
+        with self._desk.tracer.span("push", "client", [one.traceparent for one in incidents]) as span:
+            outcome = await self._apns().send(request)
+            if device.topic != self._desk.settings.apns.topic:
+                outcome = of_own_topic(outcome)
+            span.note(outcome=name_of(outcome), device=device.name, push=call.push, call=call.id)
         seconds = time.monotonic() - began
         self._metrics.push_seconds.observe(seconds)
         reason = getattr(outcome, "reason", "")
@@ -252,7 +254,9 @@ class Sender:
             outcome: Outcome = Retryable("the configuration has no webhook of this name any more", after=60)
         else:
             body = outgoing_webhook(incident, page, self._clock.now())
-            outcome = await self._outgoing.post(url.reveal(), body, page.id)
+            with self._desk.tracer.span("post", "client", [incident.traceparent]) as span:
+                outcome = await self._outgoing.post(url.reveal(), body, page.id, span.traceparent)
+                span.note(outcome=name_of(outcome), webhook=page.target)
         self._metrics.outgoing.labels(name_of(outcome)).inc()
         log.info(
             "outgoing webhook",

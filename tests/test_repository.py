@@ -66,6 +66,7 @@ EDGES = frozenset(
         "store",
         "systemd",
         "telemetry",
+        "tracing",
         "web",
     }
 )

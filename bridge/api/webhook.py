@@ -7,6 +7,7 @@ import difflib
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -19,6 +20,7 @@ from bridge.api.admission import Admission, Busy, Ticket
 from bridge.api.answers import TooLarge, answer, busy, errors, problem, read_body
 from bridge.config import Settings
 from bridge.desk import Desk, brief
+from bridge.tracing import Span
 
 log = structlog.get_logger()
 
@@ -46,11 +48,18 @@ class Webhook:
 
     async def post(self, request: web.Request) -> web.StreamResponse:
         """Answer 200 once everything is committed; 400, 404, 413 for what can never succeed; 503 else."""
-        began = time.monotonic()  # the desk's clock may be steered meanwhile
         source = request.match_info.get("source", DEFAULT_SOURCE)
+        upstream = request.headers.get("traceparent", "")
+        with self._desk.tracer.span("webhook", "server", [upstream], source=source[:100]) as span:
+            response = await self._answer(request, source, span)
+            span.note(http__response__status_code=response.status)
+        return response
+
+    async def _answer(self, request: web.Request, source: str, span: Span) -> web.StreamResponse:
+        began = time.monotonic()  # the desk's clock may be steered meanwhile
         known = known_source(self._desk.settings, source)
         label = self._label(source) if known is None else "unknown"
-        response = known or await errors(request, partial(self._take, source))
+        response = known or await errors(request, partial(self._take, source, span))
         if known is not None:
             refused = f"A webhook was sent to a source that is not configured: {source[:100]}"
             response = await self._refuse(known, {"reason": "unknown source", "code": "404"}, refused)
@@ -58,17 +67,17 @@ class Webhook:
         self._desk.metrics.webhook_seconds.observe(time.monotonic() - began)
         return response
 
-    async def _take(self, source: str, request: web.Request) -> web.StreamResponse:
+    async def _take(self, source: str, span: Span, request: web.Request) -> web.StreamResponse:
         limit = self._desk.settings.max_body_size
         try:
             with self._admission.enter(source, limit) as ticket:
-                return await self._read(source, request, limit, ticket)
+                return await self._read(source, span, request, limit, ticket)
         except Busy:
             log.warning("webhook put off", source=source, code=503)
             return busy()
 
     async def _read(
-        self, source: str, request: web.Request, limit: int, ticket: Ticket
+        self, source: str, span: Span, request: web.Request, limit: int, ticket: Ticket
     ) -> web.StreamResponse:
         try:
             body = await read_body(request, limit, ticket.grow)
@@ -86,7 +95,8 @@ class Webhook:
         except alerts.NotAnAlertmanagerMessage as error:
             log.error("webhook refused", source=source, code=400, error=str(error))  # noqa: TRY400
             return problem(400, str(error))
-        changes = await self._desk.receive(notification)
+        changes = await self._desk.receive(replace(notification, traceparent=span.traceparent))
+        span.note(alerts=len(notification.alerts), incidents=[change.incident.id for change in changes])
         if any(event.kind in _OPENING for change in changes for event in change.events):
             self._news(source)
         self._count(notification)

@@ -58,6 +58,7 @@ def incident_row(incident: Incident) -> dict[str, Any]:
         "group_key": incident.group_key,
         "external_url": incident.external_url,
         "truncated_alerts": incident.truncated_alerts,
+        "traceparent": incident.traceparent or None,
     }
 
 
@@ -92,6 +93,7 @@ def incident(row: RowMapping, alerts: Mapping[str, Episode]) -> Incident:
         group_key=row["group_key"],
         external_url=row["external_url"],
         truncated_alerts=row["truncated_alerts"],
+        traceparent=row["traceparent"] or "",
         alerts=alerts,
     )
 

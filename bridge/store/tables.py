@@ -67,6 +67,7 @@ incidents = Table(
     Column("group_key", Text, nullable=False),
     Column("external_url", Text, nullable=False),
     Column("truncated_alerts", BigInteger, nullable=False),
+    Column("traceparent", Text),
 )
 _partial("one_open_incident_in_each_slot", incidents.c.slot, where="state <> 'resolved'", unique=True)
 OPEN_INCIDENT: Final = incidents.c.state != literal_column("'resolved'")

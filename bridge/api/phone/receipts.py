@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from bridge.api.answers import problem
 from bridge.api.phone import shapes
 from bridge.api.phone.operations import Answer, Asked, Operation
 from bridge.desk import Desk
 from bridge.store import calls
 from bridge.store.calls import Receipt
+from bridge.store.tx import load_incidents
 from bridge.texts import one_line
+from bridge.tracing import OFF
 
 
 class Receipts:
@@ -42,9 +46,11 @@ class Receipts:
                 return problem(404, "there is no such call of this device")
         body: shapes.PostReceipt = asked.body
         at = body.at and one_line(body.at, 64)
-        answered = await self._desk.receipt(
-            call_id, Receipt(body.event_id, body.receipt, at, body.error_code)
-        )
+        with self._desk.tracer.span("receipt", "server", await self._causes(call_id)) as span:
+            span.note(call=call_id, receipt=body.receipt, error_code=body.error_code)
+            answered = await self._desk.receipt(
+                call_id, Receipt(body.event_id, body.receipt, at, body.error_code)
+            )
         if answered is None:
             return problem(404, "there is no such call of this device")
         return shapes.ReceiptTaken(
@@ -55,3 +61,15 @@ class Receipts:
                 for one in answered.incidents
             ),
         )
+
+    async def _causes(self, call_id: str) -> list[str]:
+        """Name the traces that the call's incidents belong to."""
+        if self._desk.tracer is OFF:
+            return []
+
+        async def query(connection: AsyncConnection) -> list[str]:
+            call = await calls.find(connection, call_id)
+            ids = [incident for incident, _ in call.carries] if call is not None else []
+            return [one.traceparent for one in await load_incidents(connection, ids)]
+
+        return await self._desk.store.read(query)
