@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
 from bridge import __version__
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     pass
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
-_YEARS: Final = (2000, 2200)
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 _OUTPUT: Final = click.option("-o", "--output", type=click.Choice(["simple", "json"]), default="simple")
 
@@ -89,12 +89,21 @@ class _Commands(click.Group):
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = []
-        for name in self.list_commands(ctx):
-            here = self.commands.get(name)
-            rows.append((name, here.get_short_help_str(80) if here else self.elsewhere[name][2]))
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl(self._rows(ctx))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command without loading those that it could be."""
+        flags = click.Command.shell_complete(self, ctx, incomplete)
+        found = (row for row in self._rows(ctx) if row[0].startswith(incomplete))
+        return [*(CompletionItem(name, help=text) for name, text in found), *flags]
+
+    def _rows(self, ctx: click.Context) -> list[tuple[str, str]]:
+        return [
+            (name, here.get_short_help_str(80) if here else self.elsewhere[name][2])
+            for name in self.list_commands(ctx)
+            for here in [self.commands.get(name)]
+        ]
 
 
 @click.group(
@@ -216,14 +225,30 @@ def serve(log_level: str, log_format: Any, **flags: Any) -> None:
 
 
 @main.command("check-config")
+@_OUTPUT
 @click.argument("file", type=_FILE)
-def check(file: Path) -> None:
+def check(file: Path, output: str) -> None:
     """Check a configuration file: SUCCESS or FAILED, exit 0 or 1."""
-    from bridge.config import check_config
+    from bridge.config import check_config, checked
 
-    good, text = check_config(file)
+    if output == "json":
+        import orjson
+
+        found = checked(file)
+        good, text = found["good"], orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
+    else:
+        good, text = check_config(file)
     click.echo(text)
     sys.exit(0 if good else 1)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes a SHELL complete commands, flags and files, to be read by it at its start."""
+    made = get_completion_class(shell)
+    if made is not None:
+        click.echo(made(main, {}, "pushkit-bridge", "_PUSHKIT_BRIDGE_COMPLETE").source())
 
 
 @main.command()

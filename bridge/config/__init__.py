@@ -3,7 +3,7 @@
 from bridge.config.console import ConsoleSettings, Role
 from bridge.config.loading import load
 from bridge.config.problems import ConfigError, Problem
-from bridge.config.report import check_config
+from bridge.config.report import check_config, checked
 from bridge.config.settings import (
     DEFAULT,
     AlertmanagerSettings,
@@ -33,6 +33,7 @@ __all__ = [
     "StorageSettings",
     "Templates",
     "check_config",
+    "checked",
     "duration",
     "load",
 ]

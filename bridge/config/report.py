@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from bridge.config.loading import load
-from bridge.config.problems import ConfigError
+from bridge.config.problems import ConfigError, Problem
 from bridge.config.settings import Settings
 from bridge.routing import Route
 
@@ -24,6 +26,26 @@ def check_config(path: Path) -> tuple[bool, str]:
     warnings = [warning.as_warning() for warning in (*settings.warnings, *settings.exposed)]
     found = [f" - {line}" for line in _found(settings)]
     return True, "\n".join([*warnings, f"Checking '{path}'  SUCCESS", "Found:", *found])
+
+
+def checked(path: Path) -> dict[str, Any]:
+    """Check a configuration file, and give what was found as plain values for JSON."""
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    found: list[str] = []
+    try:
+        settings = load(path)
+    except ConfigError as error:
+        problems = error.problems
+    else:
+        warnings, found = (*settings.warnings, *settings.exposed), list(_found(settings))
+    return {
+        "file": str(path),
+        "good": not problems,
+        "problems": [asdict(problem) for problem in problems],
+        "warnings": [asdict(warning) for warning in warnings],
+        "found": found,
+    }
 
 
 def _found(settings: Settings) -> Iterator[str]:
