@@ -44,11 +44,15 @@ _WRITE: Final = 10.0
 
 @dataclass(slots=True)
 class _Board:
-    """The parts of one page for all who look at it. `seen` is the generation that they are of."""
+    """The parts of one page for all who look at it.
+
+    `seen` is the generation that they are of; they were begun at `began_at` and ready at `made_at`.
+    """
 
     make: Callable[[], Awaitable[Parts]]
     parts: Parts = field(default_factory=dict)
     seen: int = -1
+    began_at: float = -_REFRESH
     made_at: float = -_REFRESH
     rests_until: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -148,16 +152,20 @@ class Live:
                 yield ": still here\n\n"
 
     async def _current(self, board: _Board) -> Parts:
-        """Give the parts as they are; worked out by whoever comes first, with a rest before the next time."""
+        """Give the parts as they are; worked out by whoever comes first, with a rest before the next time.
+
+        Those that were begun after one had asked will do: of what came later one is woken once more.
+        """
+        asked = time.monotonic()
         async with board.lock:
             age = time.monotonic() - board.made_at
-            if board.seen == self._generation and age < _REFRESH / 2:
+            if board.began_at >= asked or (board.seen == self._generation and age < _REFRESH / 2):
                 return board.parts
             await set_within(self._closing, board.rests_until - time.monotonic())
             generation, began = self._generation, time.monotonic()
             try:
                 board.parts = await board.make()
-                board.seen, board.made_at = generation, time.monotonic()
+                board.seen, board.began_at, board.made_at = generation, began, time.monotonic()
             finally:  # where it failed, or who asked went away, the next one makes it
                 now = time.monotonic()
                 board.rests_until = now + min((now - began) * _SHARE, _REST)

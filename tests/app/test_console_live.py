@@ -144,6 +144,23 @@ async def test_parts_that_could_not_be_worked_out_are_worked_out_for_the_next_wh
     assert await stream._current(board) == {"headline": "new"}
 
 
+async def test_all_who_wait_for_a_look_take_the_same_though_more_happens_meanwhile() -> None:
+    """Else each of them would look by itself, one after the other, and be seconds behind in a storm."""
+    looking = live.Live(Metrics())
+    made = []
+
+    async def make() -> live.Parts:
+        made.append(len(made))
+        looking.wake()
+        await asyncio.sleep(0)
+        return {"headline": str(made[-1])}
+
+    board = live._Board(make)
+    parts = await asyncio.gather(*(looking._current(board) for _ in range(16)))
+    assert {one["headline"] for one in parts} == {"0"}
+    assert (await looking._current(board))["headline"] == "1"
+
+
 async def test_streams_are_bounded_and_a_page_without_one_is_still_shown(
     world: World, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
