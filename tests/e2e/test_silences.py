@@ -75,10 +75,14 @@ async def silence(rig: Rig, one: Child, *flags: str) -> dict[str, Any]:
 
 
 async def incident_of(rig: Rig, receiver: str) -> dict[str, Any]:
-    """Wait until the receiver has an incident; gives its whole story."""
+    """Wait until the receiver has an incident of Alertmanager's; gives its whole story.
+
+    The bridge's own alarm, that nobody was reached at a receiver without phones, is not meant.
+    """
 
     async def look() -> dict[str, Any] | None:
-        found = [one["id"] for one in await rig.incidents() if one["receiver"] == receiver]
+        theirs = [one for one in await rig.incidents() if one["source"] == "default"]
+        found = [one["id"] for one in theirs if one["receiver"] == receiver]
         return await rig.incident(found[0]) if found else None
 
     return await rig.until(f"an incident of {receiver}", look)
