@@ -98,7 +98,7 @@ async def test_a_proxy_that_is_frozen_carries_nothing_and_one_that_is_cut_breaks
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("ledger", "seconds"), [("postgresql", 20), ("sqlite", 8)])
+@pytest.mark.parametrize(("ledger", "seconds"), [("postgresql", 12), ("sqlite", 6)])
 def test_nothing_is_lost_and_nothing_rings_twice_while_real_processes_are_killed_cut_and_frozen(
     tmp_path: Path, ledger: str, seconds: int
 ) -> None:
@@ -117,3 +117,5 @@ def test_nothing_is_lost_and_nothing_rings_twice_while_real_processes_are_killed
     assert process.returncode == 0
     assert report["verdict"]["heard"] > 0
     assert sum(report["faults"].values()) > 3
+    if report["skipped"]:
+        pytest.skip(report["skipped"])

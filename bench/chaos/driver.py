@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from bench.chaos import faults
+from bench.chaos.replicas import BROKE_DOWN
 from bench.chaos.verdict import Heard, Verdict, judge, stuck
 from bench.chaos.world import Kind, World, open_world
 from bridge.children import ChildError, run
@@ -25,6 +26,9 @@ AT_ONCE: Final = 3
 
 _SETTLE: Final = 180.0
 """Seconds that each step of settling may take: more is stuck."""
+
+
+_BAD_NOTES: Final = ("did not stop", "asked to stop ended", BROKE_DOWN)
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,10 @@ async def chaos(plan: Plan, folder: Path, say: Callable[[str], None]) -> Report:
         return Report(
             plan=plan,
             verdict=verdict,
-            faults=Counter(span.name for span in world.spans),
-            alerts=Counter(alert.by for alert in world.feed.alerts),
-            answers=world.feed.answers,
-            notes=world.notes,
+            faults=dict(Counter(span.name for span in world.spans)),
+            alerts=dict(Counter(alert.by for alert in world.feed.alerts)),
+            answers=dict(world.feed.answers),
+            notes=dict(world.notes),
             slowest=max(alert.waited for alert in world.feed.alerts),
             settled=settled,
             skipped=""
@@ -184,7 +188,7 @@ def _odd(world: World) -> list[str]:
     """Give what no bridge may have done by itself, and what no sender may have been answered."""
     wrong = [f"{count} webhooks were answered {status}" for status, count in world.feed.answers.items()
              if status not in {0, 200, 503}]  # fmt: skip
-    wrong += [note for note in world.notes if "did not stop" in note or "asked to stop ended" in note]
+    wrong += [note for note in world.notes if any(what in note for what in _BAD_NOTES)]
     for file in world.rig.folder.glob("bridge-*.log"):
         for line in file.read_bytes().splitlines():
             with suppress(orjson.JSONDecodeError):

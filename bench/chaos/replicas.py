@@ -21,6 +21,8 @@ SOURCE: Final = Path(__file__).parent / "jump.c"
 GRACE: Final = 30.0
 """Seconds between SIGTERM and SIGKILL, as Kubernetes gives."""
 
+BROKE_DOWN: Final = "a bridge that ran ended by itself"
+
 _BACK_OFF: Final = 0.5
 """Seconds before a bridge that ended by itself is started again."""
 
@@ -84,15 +86,22 @@ class Replica:
         while True:
             self._asked = False
             child = self._child = await self._rig.start(self.name, *self._command, url=self.url)
+            before = child.log.stat().st_size
             self._came.set()
             status = await child.process.wait()
             self._came.clear()
             self._rig.running.pop(self.name, None)
             if not self._asked:
-                said = re.sub(r"\d+", "N", child.tail(1))[:150]
-                self.notes[f"a bridge ended by itself with {status}: {said}"] += 1
+                self._note_end(child, status, before)
                 await asyncio.sleep(_BACK_OFF)
             await self._may_run.wait()
+
+    def _note_end(self, child: Child, status: int, before: int) -> None:
+        """Take down why it ended: a bridge that cannot start may, one that runs must not."""
+        ran = b'"event":"started"' in child.log.read_bytes()[before:]
+        said = re.sub(r"\d+", "N", child.tail(1))[:150]
+        what = BROKE_DOWN if ran else "a bridge could not start"
+        self.notes[f"{what}, {status}: {said}"] += 1
 
     async def kill(self) -> None:
         """Kill -9; it stays away until `revive`."""

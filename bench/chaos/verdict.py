@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -46,7 +46,7 @@ class Verdict:
     heard: int = 0
     ended_first: int = 0
     again: int = 0
-    pages: Counter[str] = field(default_factory=Counter)
+    pages: dict[str, int] = field(default_factory=dict)
     delays: list[Delay] = field(default_factory=list)
 
 
@@ -116,7 +116,7 @@ def _own(group: Sequence[Sequence[str]]) -> bool:
 def _pages(verdict: Verdict, books: Books, heard: Heard) -> None:
     for row in books.pages:
         outcome = row["outcome"] or "none"
-        verdict.pages[outcome] += 1
+        verdict.pages[outcome] = verdict.pages.get(outcome, 0) + 1
         if outcome == "accepted" and row["call_id"] not in heard.pushed:
             verdict.wrong.append(f"page {row['id']} counts as accepted, but no phone has its call")
         if outcome in {"rejected", "misconfigured", "unregistered", "quarantined"}:

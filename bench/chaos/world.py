@@ -222,7 +222,11 @@ async def _alertmanagers(world: World, stack: AsyncExitStack, rate: float) -> No
         started = await rig.start_alertmanager(
             _alertmanager(world.to_bridges[number].url),
             *(f"--cluster.listen-address={gossip[number]}", f"--cluster.peer={gossip[1 - number]}"),
-            *("--cluster.peer-timeout=1s", "--cluster.gossip-interval=50ms", "--cluster.settle-timeout=2s"),
+            *(
+                "--cluster.peer-timeout=200ms",
+                "--cluster.gossip-interval=50ms",
+                "--cluster.settle-timeout=2s",
+            ),
             name=f"alertmanager-{number}",
         )
         urls.append(started.url)
