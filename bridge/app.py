@@ -116,7 +116,7 @@ class Bridge:
         key = await secret(self.store)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         outgoing = Outgoing(await stack.enter_async_context(client()))
-        self.transport = transport(self.settings)
+        self.transport = transport(self.settings, self.clock.wall)
         await keeper.share(self.store, self.settings.apns, self.transport)
         self.feeds = Feeds(self.desk, session, self.clock, self.metrics, self._reloading)
         self.desk.settings = await self.feeds.equip(self.settings)
@@ -253,7 +253,7 @@ class Bridge:
             where = Problem(str(self.options.config_file), 1, 1, "storage.url", "a change takes a restart")
             raise ConfigError([where])
         # Whatever can fail comes before anything is swapped.
-        fresh = transport(new) if new.apns != self.settings.apns else None
+        fresh = transport(new, self.clock.wall) if new.apns != self.settings.apns else None
         if fresh is not None:
             await keeper.share(self.store, new.apns, fresh)
         clients = self.upstream.clients(new)

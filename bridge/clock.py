@@ -19,6 +19,8 @@ class Clock:
     PostgreSQL's, and the monotonic clock carries it on from one look to the next.
     """
 
+    _steered = False
+
     def __init__(self) -> None:
         self._began = datetime.now(UTC)
         self._anchor = time.clock_gettime(_STEADY)
@@ -30,6 +32,15 @@ class Clock:
     def steer(self, at: datetime) -> None:
         """Go on from here: several bridges on one PostgreSQL go by its clock (rule 10)."""
         self._began, self._anchor = at, time.clock_gettime(_STEADY)
+        self._steered = True
+
+    def wall(self) -> float:
+        """Give Unix seconds for what Apple judges by its own clock.
+
+        They are PostgreSQL's where bridges share one, however wrong this machine is; else this machine's,
+        which somebody may set right while we run.
+        """
+        return self.now().timestamp() if self._steered else time.time()
 
     def drift(self) -> float:
         """Seconds by which the wall clock has jumped ahead of this one since the start."""

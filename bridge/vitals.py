@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from bridge.apns import Transport
@@ -105,7 +104,7 @@ class Vitals:
             metrics.doubtful.labels(name).set(calls)
         metrics.connections.set(self._transport().open_connections)
         metrics.apns_usable.set(self._transport().usable and not self._sender.misconfigured)
-        metrics.token_age.set(self._transport().token_age(time.time()) or 0)
+        metrics.token_age.set(self._transport().token_age(self._clock.wall()) or 0)
         self._feeds.observe()
         await self._watcher.observe()
         await self._upstream.observe()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from bridge.apns import Transport
@@ -19,8 +21,8 @@ async def open_ledger(stack: AsyncExitStack, storage: StorageSettings, clock: Cl
     return await open_store(stack, storage.url, clock.now, password=password, steer=clock.steer)
 
 
-def transport(settings: Settings) -> Transport:
-    """Build the transport. Raises ConfigError for what only the transport can judge."""
+def transport(settings: Settings, wall: Callable[[], float] = time.time) -> Transport:
+    """Build the transport; `wall` dates provider tokens. Raises ConfigError for what only it can judge."""
     apns = settings.apns
     ca_file = None if apns.ca_file is None else str(apns.ca_file)
     proxy = None if apns.proxy is None else apns.proxy.reveal()
@@ -41,6 +43,7 @@ def transport(settings: Settings) -> Transport:
             url=apns.url,
             ca_file=ca_file,
             proxy=proxy,
+            wall=wall,
         )
     except (ValueError, OSError) as error:
         raise ConfigError([Problem(str(settings.path), 1, 1, "apns", str(error))]) from None

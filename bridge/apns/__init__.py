@@ -9,7 +9,8 @@ wait), `dial` and `pool`, `token`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -98,12 +99,14 @@ class Transport:
         max_connections: int = 4,
         warm: int = 2,
         timing: Timing | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> Self:
         """Use a provider token, from the text of a .p8 key.
 
         `topic` is for pushes that name none. `url` (https://host[:port]) replaces both of Apple's hosts,
         `ca_file` the system's authorities, `proxy` is http://[user:password@]host[:port]. `warm`
-        connections of at most `max_connections` for each host are kept open. Raises ValueError or OSError.
+        connections of at most `max_connections` for each host are kept open. `wall`, in Unix seconds, dates
+        the token. Raises ValueError or OSError.
         """
         return cls(
             _Plan(
@@ -114,7 +117,7 @@ class Transport:
                 max_connections=max_connections,
                 warm=warm,
                 timing=timing or Timing(),
-                provider=ProviderToken(key_pem, key_id, team_id),
+                provider=ProviderToken(key_pem, key_id, team_id, wall=wall),
                 key=(key_pem, key_id, team_id),
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from handset import Handset, listening
 from replicas import Crew, crew
 
 from bench import pgserver
+from bridge.clock import Clock
 from bridge.simulator import Answer
 from bridge.store import listener
 
@@ -146,6 +148,20 @@ async def test_replicas_that_start_at_the_same_moment_on_an_empty_database_agree
         await bridges.settled()
         assert bridges[0].rings() == [0]
     server.drop(name)
+
+
+async def test_a_replica_whose_machine_is_hours_off_brings_apple_no_other_provider_token(
+    stage: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All go by PostgreSQL's clock (rule 10). Apple would refuse the other one at all of them, for 20 minutes."""
+    first, second, _ = stage
+    first.clock, second.clock = Clock(), Clock()  # type: ignore[assignment]
+    await first.start()
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 5 * 3600)
+    await second.start()
+    assert first.bridge.transport.token is not None
+    assert second.bridge.transport.token == first.bridge.transport.token
 
 
 async def test_a_listener_whose_connection_died_is_replaced_and_nothing_is_missed(
