@@ -6,6 +6,7 @@ import copy
 import json
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,24 @@ def test_the_example_with_all_that_is_commented_out_is_taken_too() -> None:
         lines = [line[2:] for line in found[0].splitlines()]
         wrong = [error for error in problems("\n".join(lines)) if "is a required property" not in error]
         assert wrong == [], section
+
+
+def snippets() -> Iterator[tuple[str, str]]:
+    """Give the parts of a configuration that the documents show: of other files the keys are others."""
+    for path in [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]:
+        for text in re.findall(r"^```yaml\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
+            keys = re.findall(r"^([a-z_]+):", text, re.MULTILINE)
+            others = re.search("webhook_configs|group_interval", text)  # Alertmanager's own file
+            if keys and set(keys) <= set(keys_of(Model)) and not others:
+                yield f"{path.relative_to(TOP)}: {keys[0]}", text
+
+
+def test_what_the_documents_show_of_a_configuration_is_taken() -> None:
+    shown = list(snippets())
+    assert len(shown) >= 4
+    for where, text in shown:
+        wrong = [error for error in problems(text) if "is a required property" not in error]
+        assert wrong == [], where
 
 
 def test_the_schema_refuses_what_an_editor_should_mark() -> None:

@@ -220,9 +220,12 @@ class Sight:
         past = await ledger.past_alerts(connection, _PAST)
         context: Context = {"now": now, "past": [_past(name, one, now) for name, one in past]}
         context |= {"labels": asked.labels, "at": asked.at, "way": None, "problem": ""}
-        episode = await ledger.one_alert(connection, *asked.picked) if asked.picked else None
-        if episode is not None:
-            context |= {"labels": way.written(episode.labels), "at": f"{episode.starts_at:%Y-%m-%dT%H:%M}"}
+        picked = await ledger.alerts_of(connection, *asked.picked, 1) if asked.picked else None
+        source = DEFAULT
+        for episode in picked[1] if picked else ():
+            came = episode.opened_here_at or episode.starts_at
+            context |= {"labels": way.written(episode.labels), "at": f"{came:%Y-%m-%dT%H:%M}"}
+            source = picked[0].source if picked else DEFAULT
         try:
             found, at = asked.read(context["labels"], context["at"], now)
         except way.NotLabels as error:
@@ -234,7 +237,7 @@ class Sight:
         on_call = await self._carriers(connection, at)
         return context | {
             "way": way.way(explanation, settings.receivers, on_call, now),
-            "beats": account.beating(explanation, DEFAULT, settings.heartbeats.values()),
+            "beats": account.beating(explanation, source, settings.heartbeats.values()),
             "then": when(at, now),
         }
 

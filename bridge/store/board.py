@@ -171,13 +171,6 @@ async def past_alerts(connection: AsyncConnection, limit: int) -> list[tuple[str
     return [(name, episode) for name in ids for episode in found.get(name, {}).values()]
 
 
-async def one_alert(connection: AsyncConnection, incident_id: str, fingerprint: str) -> Episode | None:
-    """Give an alert."""
-    mine = (episodes.c.incident_id == incident_id) & (episodes.c.fingerprint == fingerprint)
-    row = (await connection.execute(select(episodes).where(mine))).mappings().first()
-    return None if row is None else rows.episode(row)
-
-
 async def alerts_of(
     connection: AsyncConnection, incident_id: str, fingerprint: str | None, limit: int
 ) -> tuple[Slot, list[Episode]] | None:
