@@ -78,8 +78,10 @@ class Peer(asyncio.Protocol):
             self._flush()
             self._cut()
             return
+        # For h2 a stream that a later event resets is closed already: nobody can answer it.
+        gone = {event.stream_id for event in events if isinstance(event, h2.events.StreamReset)}
         for event in events:
-            if not self._deaf:
+            if not self._deaf and not (isinstance(event, h2.events.StreamEnded) and event.stream_id in gone):
                 self._hear(event)
         self._flush()
 
