@@ -158,6 +158,19 @@ def kind(document: Any) -> str:
     return "bridge" if top and top <= set(Model.model_fields) else ""
 
 
+_LOADERS = (yaml.SafeLoader, yaml.BaseLoader)
+
+
+def parts(*kinds: str) -> list[tuple[Fence, Any]]:
+    """The YAML documents of these kinds in all fences."""
+    found = []
+    for fence in of("yaml"):
+        for part, text in zip(*(yaml.load_all(fence.text, one) for one in _LOADERS), strict=True):
+            # The bridge reads each scalar as text; the other programs are given what YAML makes of it.
+            found += [(fence, text if "bridge" in kinds else part)] if kind(part) in kinds else []
+    return found
+
+
 def _keys(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for key, inner in value.items():

@@ -13,7 +13,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
-from documents import DOCUMENTS, FENCES, FILES, PROGRAMS, ROOT, Fence, kind, of, whole, with_files
+from documents import DOCUMENTS, FENCES, FILES, PROGRAMS, ROOT, Fence, kind, of, parts, whole, with_files
 
 from bridge.cli import main
 from bridge.telemetry import Metrics
@@ -23,22 +23,11 @@ from bridge.web.settings import read_settings
 TALK = {"text", "json", "http", "mermaid", "diff", "swift", "xml"}
 """Languages that nothing here runs: figures, what programs print, what an app would say."""
 
-LOADERS = (yaml.SafeLoader, yaml.BaseLoader)
 HASH = "$2b$04$aF6YqzCqFNwiGZx7zIAJTeyzMSMhY5sfA4iIVKHVK2pFcvIw36vnG"
 
 
 def place(thing: Fence | tuple[Fence, str]) -> str:
     return thing.place if isinstance(thing, Fence) else f"{thing[0].place} {thing[1]}"
-
-
-def parts(*kinds: str) -> list[tuple[Fence, Any]]:
-    """The YAML documents of these kinds in all fences."""
-    found = []
-    for fence in of("yaml"):
-        for part, text in zip(*(yaml.load_all(fence.text, one) for one in LOADERS), strict=True):
-            # The bridge reads each scalar as text; the other programs are given what YAML makes of it.
-            found += [(fence, text if "bridge" in kinds else part)] if kind(part) in kinds else []
-    return found
 
 
 def ids(found: list[tuple[Fence, Any]]) -> list[str]:

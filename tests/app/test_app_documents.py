@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 import shutil
@@ -78,6 +79,6 @@ async def test_each_command_in_the_documents_works_on_a_bridge_that_has_what_the
     for line in asked:
         given = [incident if word == "ID" else word for word in shlex.split(line)]
         of_a_file = given[0] in FILES or any(word.startswith("--config.file") for word in given)
-        result = run(*given) if of_a_file else await ask(stage, *given)
+        result = await (asyncio.to_thread(run, *given) if of_a_file else ask(stage, *given))
         says = next((words for begin, words in FAILS.items() if line.startswith(begin)), None)
         assert result.exit_code == 0 or (says and says in result.output), f"{line}\n{result.output}"

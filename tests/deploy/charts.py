@@ -93,3 +93,17 @@ def walk(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ..
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, one in inner:
         yield from walk(one, (*path, key))
+
+
+def known_to_the_operator(one: dict[str, Any]) -> None:
+    """Its model drops keys that it does not know; so what comes out again must be what went in."""
+    from cloudcoil.models.prometheus_operator import v1, v1alpha1
+
+    model = getattr(v1 if one["apiVersion"].endswith("/v1") else v1alpha1, one["kind"])
+    again = model.model_validate(one).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    for path, value in walk(one):
+        there: Any = again
+        for key in path:
+            assert isinstance(there, list) or key in there, f"{one['kind']}: {path} is not known"
+            there = there[key]
+        assert isinstance(value, dict | list) or str(there) == str(value), path
