@@ -13,7 +13,7 @@ PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildc
 	policy presence pushes replay routing routetree schedules silences templates texts timeintervals views watchdogs zones))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check bench soak chaos fmt lock image manifests screenshots reference
+.PHONY: help demo test fuzz check bench soak chaos fmt lock image weigh manifests screenshots reference
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -64,6 +64,10 @@ reference: $(READY) ## write docs/configuration.md anew, after a change of the c
 
 lock: $(READY) ## remake the lock files after a change of the dependencies
 	@scripts/lock
+
+weigh: $(READY) ## build the container image, and measure its size, its start and its memory
+	@scripts/need buildah debootstrap
+	@$(BIN)/python -m bench image
 
 manifests: $(DEPLOY_READY) ## write deploy/manifests/ anew, after a change of the Helm chart
 	@scripts/manifests

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bench import cells, console, machine, running, table
+from bench import cells, console, image, machine, running, table
 from bench.chaos import driver as chaos
 from bench.chaos.report import page
 from bench.chaos.world import Kind
@@ -206,6 +206,15 @@ async def _until_stopped(work: Coroutine[Any, Any, T]) -> T:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await task
+
+
+@main.command("image")
+def image_command() -> None:
+    """Build the container image; tell its size, its start, and its memory with ten devices."""
+    try:
+        click.echo("\n".join([*machine.facts()[:2], *(f"- {line}" for line in image.measure())]))
+    except image.RunError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _named(name: str, wanted: tuple[str, ...]) -> bool:

@@ -74,7 +74,7 @@ class _Commands(click.Group):
             "command",
             "Run a strict APNs and virtual phones on this machine.",
         ),
-        "storage": ("bridge.mover", "storage", "Move a ledger to another database, while no bridge runs."),
+        "storage": ("bridge.mover", "storage", "Copy a ledger, or move it to another database."),
         "test": ("bridge.proving", "test", "Test what a configuration does, without a bridge."),
     }
 
