@@ -41,7 +41,7 @@ class RunError(Exception):
     """A program failed; the text holds what it said."""
 
 
-def run(*args: object, seconds: float = 280) -> str:
+def run(*args: object, seconds: float = 600) -> str:
     """Run a program to its end; gives what it prints. Raises RunError."""
     command = [str(arg) for arg in args]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds, cwd=ROOT)

@@ -10,16 +10,15 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any, Final
-
-import icalendar
-import recurring_ical_events
-from icalendar.timezone import tzp
+from typing import TYPE_CHECKING, Any, Final
 
 from bridge.matchers import quoted
 from bridge.schedules import instant
 from bridge.texts import one_line
 from bridge.zones import local
+
+if TYPE_CHECKING:
+    import recurring_ical_events
 
 MAX_EVENTS: Final = 5000
 """Far more than the shifts of any team; above it, it is somebody's whole life, and slow to read."""
@@ -164,6 +163,9 @@ def read(text: str, zone: tzinfo | None, people: Mapping[str, str]) -> Agenda:
 
 
 def _parse(text: str) -> Any:
+    import icalendar  # noqa: PLC0415 - 4 MiB, and most bridges read no calendar
+    from icalendar.timezone import tzp  # noqa: PLC0415
+
     lines = text.removeprefix("\ufeff").strip()
     for part, line in (("begin", "BEGIN:VCALENDAR"), ("end", "END:VCALENDAR")):
         if (lines[: len(line)] if part == "begin" else lines[-len(line) :]).upper() != line:
@@ -186,6 +188,8 @@ def _name_by_time(events: Collection[Any]) -> None:
     RFC 5545 wants a time where the series has times. A day alone is none of those, so that the occurrence
     would stay beside what it was changed to.
     """
+    import icalendar  # noqa: PLC0415 - as above
+
     series = [event for event in events if "RECURRENCE-ID" not in event]
     begins = max(series, key=lambda one: int(one.get("SEQUENCE", 0)))["DTSTART"].dt if series else None
     if not isinstance(begins, datetime):
@@ -198,6 +202,9 @@ def _name_by_time(events: Collection[Any]) -> None:
 
 
 def _query(calendar: Any, events: Iterable[Any]) -> recurring_ical_events.CalendarQuery:
+    import icalendar  # noqa: PLC0415 - as above
+    import recurring_ical_events  # noqa: PLC0415
+
     if any(map(_endless, events)):
         raise ValueError(f"it repeats more than {_A_DAY} times a day, or its INTERVAL is not 1 or more")
     alone = icalendar.Calendar()

@@ -5,6 +5,7 @@ import configparser
 import gc
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -250,6 +251,21 @@ def test_no_file_has_outgrown_its_room() -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources()}
     long = {name for name, lines in lengths.items() if lines > 350}
     assert long == set(LONGER_THAN_350_LINES), "split a room that outgrows 350 lines, or give the reason"
+
+
+def test_a_bridge_does_not_load_at_its_start_what_few_of_them_need() -> None:
+    """Alembic where the tables change, calendars where there are some, the simulator never: 10 MiB."""
+    heavy = {"alembic", "icalendar", "recurring_ical_events", "bridge.simulator", "bridge.rig"}
+    code = f"import sys, bridge.cli, bridge.daemon; print(*({heavy!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == []
+
+
+def test_a_migration_s_file_begins_with_its_number() -> None:
+    """By the names of the files a start knows, without alembic, whether the tables are the newest."""
+    for path in (BRIDGE / "store/migrations/versions").glob("*.py"):
+        (revision,) = re.findall(r'^revision(?:: \w+)? = "(.*)"$', path.read_text(), re.MULTILINE)
+        assert path.name.startswith(f"{revision}_"), path.name
 
 
 # --- the locks --------------------------------------------------------------------------------

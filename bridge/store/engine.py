@@ -7,12 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import IO, Any, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -83,34 +78,32 @@ def migrate(path: Path) -> None:
             _refuse_moved(connection, path)
     except DatabaseError as error:
         raise StoreError(f"cannot open the ledger {path}: {error.orig}{_advice(error)}") from error
-    except (OSError, CommandError) as error:
+    except OSError as error:
         raise StoreError(f"cannot open the ledger {path}: {error}") from error
     finally:
         engine.dispose()
 
 
 def upgrade(connection: Connection, name: str, *, shared: bool = False) -> None:
-    """Bring the schema up to date in the connection's transaction. Raises StoreError, CommandError.
+    """Bring the schema up to date in the connection's transaction. Raises StoreError.
 
     One that is newer is refused, unless it is `shared` and says that it serves bridges of our version:
     in a rolling update one of them may have to start again.
     """
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    script = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(connection).get_current_revision()
-    known = [one.revision for one in script.walk_revisions()]
-    if current == known[0]:
+    current = _current(connection)
+    known = sorted(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    if current == known[-1]:
         return
     if current is not None and current not in known:
-        if shared and _serves(connection) <= known[0]:
+        if shared and _serves(connection) <= known[-1]:
             return
         raise StoreError(
-            f"{name} was written by a newer bridge (its schema is {current}, this one knows {known[0]}); "
+            f"{name} was written by a newer bridge (its schema is {current}, this one knows {known[-1]}); "
             "start that version again, or put back a copy of the ledger from before the upgrade"
         )
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    from bridge.store import schema  # noqa: PLC0415 - 6 MiB, and most starts change no table
+
+    schema.upgrade(connection, _MIGRATIONS, name)
     connection.execute(meta.delete().where(meta.c.name == "serves"))
     connection.execute(meta.insert(), {"name": "serves", "value": _SERVES})
 
@@ -123,6 +116,14 @@ def _refuse_moved(connection: Connection, path: Path) -> None:
             f"the ledger {path} was moved to {found}: give that as storage.url, or move this file away "
             "to begin with an empty ledger"
         )
+
+
+def _current(connection: Connection) -> str | None:
+    """Give the number of the schema, as alembic keeps it; None: there is none yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found
 
 
 def _serves(connection: Connection) -> str:

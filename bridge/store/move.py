@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, Final
 
-from alembic.util import CommandError
 from sqlalchemy import Table, func, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,7 +49,7 @@ async def move(source: str, target: Postgres, now: datetime, progress: Progress)
                 await old.execute(
                     insert(meta), {"name": engine.MOVED, "value": f"{target.shown} at {now:%F %T%z}"}
                 )
-        except (SQLAlchemyError, CommandError) as error:
+        except SQLAlchemyError as error:
             raise StoreError(f"cannot move {path}: {getattr(error, 'orig', None) or error}") from error
 
 

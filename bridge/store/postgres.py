@@ -16,7 +16,6 @@ from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 import structlog
-from alembic.util import CommandError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -124,7 +123,7 @@ class Postgres:
         try:
             async with self.alone() as connection:
                 await connection.run_sync(self._upgrade)
-        except (SQLAlchemyError, CommandError) as error:
+        except SQLAlchemyError as error:
             raise StoreError(
                 f"cannot open the ledger {self.shown}: {getattr(error, 'orig', None) or error}"
             ) from error

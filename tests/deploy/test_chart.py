@@ -157,7 +157,7 @@ def test_the_chart_knows_every_key_that_holds_a_secret() -> None:
     twins: set[str] = set()
     for file in (ROOT / "bridge/config").glob("*.py"):
         twins |= set(re.findall(r"^    (\w+)_file: ", file.read_text(), re.MULTILINE))
-    public = {"certificate", "certificate_key", "ca", "cert", "ical"}
+    public = {"certificate", "certificate_key", "ca", "cert", "config", "ical"}
     assert twins - public == {path.rpartition(".")[2] for path in SECRETS}
 
 
