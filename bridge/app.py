@@ -40,6 +40,7 @@ from bridge.housekeeper import Housekeeper
 from bridge.outgoing import Outgoing, client
 from bridge.sender import Phones, Sender
 from bridge.senders import Senders
+from bridge.status import Status
 from bridge.store import Overloaded, Tx, devices, secret
 from bridge.telemetry import Metrics
 from bridge.upstream import Upstream
@@ -147,6 +148,14 @@ class Bridge:
             self.upstream.silencer.wake,
             self.driller.changed,
         ]
+        self.status = Status(
+            self.store,
+            self.sender,
+            lambda: self.transport,
+            lambda: self.settings,
+            self.vitals,
+            self.clock,
+        )
         self._reloaded(ok=True)
         stack.push_async_callback(self.sender.drain)
         await self._loop(stack, "sender", self.sender.run())
@@ -194,7 +203,9 @@ class Bridge:
         senders = await Senders.load(self.store)
         front = Front(self.desk, self.web_config, self.metrics, senders, prefix, pages.door.voucher)
         vitals = self.vitals
-        operations = Operations(self.metrics, vitals.unready, vitals.standing, self.reload, vitals.observe)
+        operations = Operations(
+            self.metrics, vitals.unready, vitals.standing, self.reload, vitals.observe, self.status.tell
+        )
         devices = Devices(self.desk, self._phone_url)
         on_call, ledger = OnCallApi(self.desk, self.feeds), LedgerApi(self.desk)
         webhook = Webhook(self.desk, self.upstream.reconciler.news)
@@ -277,6 +288,7 @@ class Bridge:
 
     def _reloaded(self, *, ok: bool) -> None:
         self.metrics.reload_ok.set(ok)
+        self.status.loaded(ok=ok)
         if ok:
             for problem in self.settings.exposed:
                 log.warning("a secret is not kept from others", place=str(problem))

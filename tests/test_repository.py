@@ -114,7 +114,7 @@ TOP = frozenset(
         "trials",
     }
 )
-COMPOSITION = frozenset({"app", "daemon", "front", "keeper", "upstream", "vitals", "wiring"})
+COMPOSITION = frozenset({"app", "daemon", "front", "keeper", "status", "upstream", "vitals", "wiring"})
 FLOORS = (PURE, EDGES, LOOPS, COMPOSITION, TOP)
 """From the ground up: a module imports from its own floor and from those below it."""
 

@@ -1,8 +1,9 @@
-"""/-/healthy, /-/ready, /-/reload and /metrics, as Alertmanager has them."""
+"""/-/healthy, /-/ready, /-/reload and /metrics, as Alertmanager has them, and /-/status."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
@@ -16,7 +17,8 @@ class Operations:
     """What an operator, a probe and Prometheus ask.
 
     `unready` gives the reasons why the bridge cannot do its work now, `standing` those to start it anew;
-    `reload` swaps the configuration and raises ConfigError; `observe` brings the gauges up to date.
+    `reload` swaps the configuration and raises ConfigError; `observe` brings the gauges up to date;
+    `status` tells how each part is.
     """
 
     def __init__(
@@ -26,12 +28,14 @@ class Operations:
         standing: Callable[[], list[str]],
         reload: Callable[[], Awaitable[None]],
         observe: Callable[[], Awaitable[None]],
+        status: Callable[[], Awaitable[dict[str, Any]]],
     ) -> None:
         self._metrics = metrics
         self._unready = unready
         self._standing = standing
         self._reload = reload
         self._observe = observe
+        self._status = status
 
     def routes(self) -> list[web.RouteDef]:
         """Give the routes."""
@@ -39,6 +43,7 @@ class Operations:
             web.get("/-/healthy", self.healthy),
             web.get("/-/ready", self.ready),
             web.post("/-/reload", self.reload),
+            web.get("/-/status", self.status),
             web.get("/metrics", self.metrics),
         ]
 
@@ -64,6 +69,10 @@ class Operations:
                 {"error": "the configuration was not reloaded", "problems": str(error).splitlines()}, 500
             )
         return web.Response(text="OK")
+
+    async def status(self, _: web.Request) -> web.Response:
+        """Say how each part is, as JSON."""
+        return answer(await self._status())
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Give the metrics in Prometheus' text format; as OpenMetrics, with exemplars, to who asks for it."""

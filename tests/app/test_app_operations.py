@@ -78,6 +78,41 @@ async def test_a_loop_that_dies_is_known_at_once(world: World) -> None:
     await world.stop()
 
 
+async def test_the_status_tells_how_each_part_is_and_holds_no_secret(world: World) -> None:
+    await world.webhook(world.alert())
+    told = (await world.get("/-/status")).json
+    assert (told["ready"], told["problems"]) == (True, [])
+    assert told["config"]["file"].endswith("config.yaml")
+    assert told["apns"] | {"connections": 1} == {
+        "usable": True, "connections": 1, "topic": world.sim.topic, "refused": None, "last_error": None,
+    }  # fmt: skip
+    assert told["incidents"] == {"by_state": {"triggered": 1, "acknowledged": 0}, "unanswered": 0}
+    assert not [secret for secret in world.secrets() if secret in str(told)]
+
+
+async def test_the_status_names_a_configuration_that_was_not_taken_and_a_phone_in_trouble(
+    world: World,
+) -> None:
+    world.alice.answer_next(Answer(410, "Unregistered"), times=3)
+    await world.webhook(world.alert())
+    before = (await world.get("/-/status")).json["config"]["loaded_at"]
+    await world.pass_(5)
+    world.config["nonsense"] = 1
+    assert (await world.reload()).status == 500
+    told = (await world.get("/-/status")).json
+    assert told["config"] == told["config"] | {"loaded_at": before, "last_load_successful": False}
+    assert list(told["devices"]["trouble"]) == ["alice-iphone"]
+
+
+async def test_the_status_is_given_where_the_ledger_cannot_be_read(world: World) -> None:
+    await world.settled()
+    with without(world, "incidents"):
+        told = (await world.get("/-/status")).json
+        await world.settled()
+    assert told["incidents"] is None
+    assert "the ledger cannot be read: OperationalError" in told["problems"]
+
+
 # --- metrics ----------------------------------------------------------------------------------
 
 
