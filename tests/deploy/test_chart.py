@@ -172,6 +172,14 @@ def test_nothing_that_a_shape_makes_holds_a_secret(shape: str) -> None:
     assert [next(iter(one)) for one in sources] == ["configMap", "secret"]
 
 
+def test_a_configuration_can_be_a_secret_and_then_lands_nowhere_else() -> None:
+    kept = ("config.inline=null", 'config.existingSecret="whole"')
+    assert of_kind("ConfigMap", "replicas", *kept) == []
+    (volume,) = pod("replicas", *kept)["spec"]["volumes"]
+    first, *_ = volume["projected"]["sources"]
+    assert first == {"secret": {"name": "whole", "items": [{"key": "config.yaml", "path": "config.yaml"}]}}
+
+
 # --- the bridge understands it --------------------------------------------------------------------
 
 

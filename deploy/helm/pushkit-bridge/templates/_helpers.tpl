@@ -73,7 +73,7 @@ app.kubernetes.io/name: alertmanager
 {{- with include "bridge.secretsIn" (dict "at" "" "in" $config.inline) | trim -}}
 {{- fail (printf "config.inline lands in a ConfigMap, and would show these secrets: %s. Use the key that ends in _file, and a Secret under `secrets`" .) -}}
 {{- end -}}
-{{- $url := dig "storage" "url" "" $config.inline -}}
+{{- $url := dig "storage" "url" "" ($config.inline | default dict) -}}
 {{- if and (eq .Values.shape "replicas") (hasPrefix "sqlite:" $url) -}}
 {{- fail "shape replicas: several bridges cannot share an SQLite file; give storage.url a postgresql:// URL, or take shape single" -}}
 {{- end -}}
