@@ -43,7 +43,7 @@ def test_a_schedule_without_anybody_is_a_gap_that_does_not_end() -> None:
 
 
 def test_the_picture_of_shifts_covers_two_weeks_and_keeps_one_hue_to_a_person() -> None:
-    found = bars(PRIMARY, NOW)
+    found = bars(PRIMARY, NOW, ("alice", "bob"))
     assert [bar.who for bar in found] == ["alice", "bob", "alice"]
     assert found[0].hue == found[2].hue != found[1].hue
     assert found[0].x == 0
@@ -51,7 +51,7 @@ def test_the_picture_of_shifts_covers_two_weeks_and_keeps_one_hue_to_a_person() 
 
 
 def test_a_gap_in_the_picture_has_no_person_s_hue() -> None:
-    found = bars(Schedule("mondays", ZoneInfo("UTC"), (MONDAYS,)), NOW)
+    found = bars(Schedule("mondays", ZoneInfo("UTC"), (MONDAYS,)), NOW, ("alice",))
     assert {bar.who: bar.hue for bar in found} == {"nobody": 0, "alice": 1}
 
 

@@ -195,7 +195,7 @@ class Sight:
         found = [
             {
                 "duty": duty.duty(one, now),
-                "bars": duty.bars(one, now),
+                "bars": duty.bars(one, now, self._desk.settings.people),
                 "problem": self._calendars().get(name),
                 "instead": duty.instead(one, on_call.phones, now)[:_OVERRIDES],
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -112,15 +112,14 @@ class Bar:
     hue: int
 
 
-def bars(schedule: Schedule, now: datetime) -> tuple[Bar, ...]:
-    """Draw the shifts of the coming days."""
-    shifts = tuple(schedule.shifts(now, now + WEEKS))
-    people = sorted({person for shift in shifts for person in shift.people})
+def bars(schedule: Schedule, now: datetime, people: Sequence[str]) -> tuple[Bar, ...]:
+    """Draw the shifts of the coming days; one of `people` has the same hue in every schedule."""
+    hues = {person: number % _HUES + 1 for number, person in enumerate(people)}
     found = []
-    for shift in shifts:
+    for shift in schedule.shifts(now, now + WEEKS):
         x, end = (100 * ((at - now) / WEEKS) for at in (shift.start, shift.end))
         who = ", ".join(shift.people) or "nobody"
-        hue = people.index(shift.people[0]) % _HUES + 1 if shift.people else 0
+        hue = hues.get(shift.people[0], _HUES) if shift.people else 0
         text = f"{who}, {local(shift.start, schedule.zone)} to {local(shift.end, schedule.zone)}"
         found.append(Bar(who, text, round(x, 3), round(max(end - x, 0.2), 3), hue))
     return tuple(found)
