@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,9 @@ class TooManyAlerts(ValueError):
 
 MOST_ALERTS: Final = 10_000
 """The most alerts in one notification: what a hostile one may cost has an end."""
+
+MOST_LABELS: Final = 1_000
+"""The most labels, and the most annotations, that are kept of one alert. Nobody has a tenth of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +193,8 @@ def _alert(raw: msgspec.Raw, now: datetime, *, hurt: bool) -> Alert:
     return Alert(
         fingerprint=wire.fingerprint,
         firing=firing,
-        labels=wire.labels,
-        annotations=wire.annotations,
+        labels=_some(wire.labels, "too many labels", repairs),
+        annotations=_some(wire.annotations, "too many annotations", repairs),
         starts_at=starts_at,
         ends_at=None if firing else ends_at,
         generator_url=wire.generator_url,
@@ -221,13 +225,22 @@ def _repaired(value: dict[str, Any], now: datetime, repairs: list[str]) -> Alert
     return Alert(
         fingerprint=given,
         firing=firing,
-        labels=labels,
-        annotations=annotations,
+        labels=_some(labels, "too many labels", repairs),
+        annotations=_some(annotations, "too many annotations", repairs),
         starts_at=starts_at or now,
         ends_at=None if firing else ends_at or now,
         generator_url=_text(value.get("generatorURL")),
         repairs=tuple(repairs),
     )
+
+
+def _some(values: dict[str, str], why: str, repairs: list[str]) -> dict[str, str]:
+    """Keep what comes first, and the name: each label that is kept is looked at again and again."""
+    if len(values) <= MOST_LABELS:
+        return values
+    repairs.append(why)
+    name = {"alertname": values["alertname"]} if "alertname" in values else {}
+    return name | dict(islice(values.items(), MOST_LABELS - 1))
 
 
 def _strings(value: Any, name: str, repairs: list[str]) -> dict[str, str]:

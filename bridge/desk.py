@@ -30,7 +30,7 @@ from bridge.tracing import OFF, Tracer
 
 log = structlog.get_logger()
 
-_AT_A_TIME: Final = 500
+_AT_A_TIME: Final = 200
 _NEVER: Final = timedelta(days=3650)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -49,6 +50,9 @@ _PUSH_TIMEOUT: Final = 5.0
 
 _LEASE: Final = timedelta(seconds=15)
 """How long a claim holds: longer than any attempt, webhooks included."""
+
+_MANY: Final = 200
+"""A call about more alerts than that is rendered beside the loop."""
 
 _IN_FLIGHT: Final = 512
 """Sends at once, by each way out. APNs' own limit is 1,000 streams a connection."""
@@ -201,7 +205,9 @@ class Sender:
         if device is None or token is None:
             await self._settle(bundle, device, Quarantined("no token that can be used"), "")
             return
-        rendered = self._render(call, bundle, incidents)
+        render = partial(self._render, call, bundle, incidents)
+        many = sum(len(incident.alerts) for incident in incidents) > _MANY
+        rendered = await asyncio.to_thread(render) if many else render()
         request = self._request(call, device, token, rendered, self._clock.now())
         began = time.monotonic()  # our clock may be steered meanwhile
         with self._desk.tracer.span("push", "client", [one.traceparent for one in incidents]) as span:

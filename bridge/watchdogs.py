@@ -78,14 +78,19 @@ def take_out(
     Their alerts stay as if they were resolved: one that is open, since it came before anybody said that
     it is a heartbeat, ends.
     """
+    if not heartbeats:
+        return notification, ()
     names: dict[str, None] = {}
     left = []
     for alert in notification.alerts:
         found = [one.name for one in heartbeats if one.is_in(notification.source, alert)]
         names.update(dict.fromkeys(found))
-        ended = replace(alert, firing=False, ends_at=max(now, alert.starts_at))
-        left.append(ended if found else alert)
+        left.append(_ended(alert, now) if found else alert)
     return replace(notification, alerts=tuple(left)), tuple(names)
+
+
+def _ended(alert: Alert, now: datetime) -> Alert:
+    return replace(alert, firing=False, ends_at=max(now, alert.starts_at))
 
 
 def seen(watch: Watch | None, name: str, now: datetime) -> Watch:

@@ -13,7 +13,15 @@ import pytest
 from builders import NOW
 
 from bridge import alerts
-from bridge.alerts import Alert, NotAnAlertmanagerMessage, Notification, fingerprint, parse, timestamp
+from bridge.alerts import (
+    MOST_LABELS,
+    Alert,
+    NotAnAlertmanagerMessage,
+    Notification,
+    fingerprint,
+    parse,
+    timestamp,
+)
 
 PAYLOADS = Path(__file__).parent / "payloads"
 MESSAGES = sorted(path for path in PAYLOADS.glob("*.json") if not path.name.startswith("17"))
@@ -353,3 +361,19 @@ def test_a_notification_has_at_most_ten_thousand_alerts() -> None:
     assert len(parse(body(MOST_ALERTS), "s", NOW).alerts) == MOST_ALERTS
     with pytest.raises(TooManyAlerts, match="10001 alerts, and 10000 are the most"):
         parse(body(MOST_ALERTS + 1), "s", NOW)
+
+
+@pytest.mark.parametrize("fields", [{}, {"startsAt": "never"}])
+def test_rule_7_an_alert_of_very_many_labels_is_taken_with_its_name_and_the_first_of_them_and_says_so(
+    fields: dict[str, Any],
+) -> None:
+    """What is kept is looked at again and again; its identity is that of all its labels."""
+    labels = {f"label{number:05}": "v" for number in range(MOST_LABELS)} | {"alertname": "Wide"}
+    (alert,) = read(body(changed(labels=labels, fingerprint="", annotations=labels, **fields))).alerts
+    for kept in (alert.labels, alert.annotations):
+        assert list(kept) == ["alertname", *list(labels)[: MOST_LABELS - 1]]
+    assert alert.fingerprint == fingerprint(labels)
+    assert {"too many labels", "too many annotations"} <= set(alert.repairs)
+    few = dict.fromkeys(list(labels)[:MOST_LABELS], "v")
+    (alert,) = read(body(changed(labels=few, fingerprint=fingerprint(few)))).alerts
+    assert (alert.labels, alert.repairs) == (few, ())

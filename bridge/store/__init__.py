@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -49,6 +50,9 @@ class _Update:
     decide: Decide
     notification: Notification | None
 
+
+_MANY: Final = 200
+"""More alerts than that are decided on beside the loop: phones and APNs must not wait for it."""
 
 _OTHERS: Final = 3
 """Queries at once that page nobody: of four connections, one is left for those that do."""
@@ -169,7 +173,9 @@ class Store:
             taken.update(one.scope.slots)
             before = max((taken[slot] for slot in one.scope.slots), default=1) - 1
             now = tx.now + before * timedelta.resolution
-            changes = tuple(one.decide(tx.matching(one.scope), roster, now))
+            decide = partial(one.decide, tx.matching(one.scope), roster, now)
+            many = one.notification is not None and len(one.notification.alerts) > _MANY
+            changes = tuple(await asyncio.to_thread(decide) if many else decide())
             if one.notification is not None:
                 tx.accept(one.notification, now, changes)
             tx.stage(changes)

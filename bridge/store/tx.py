@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, bindparam, literal_column, select, update
+from sqlalchemy import ColumnElement, Executable, bindparam, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.alerts import Notification
@@ -30,6 +32,13 @@ _PHONE: Final = tuple(
     devices.c[name]
     for name in ("name", "owner", "enrolled", "voip_token", "voip_trouble", "alert_token", "alert_trouble")
 )
+
+
+_AT_ONCE: Final = 200
+"""Rows that are made or read in one step of the loop."""
+
+_Changed: TypeAlias = tuple[Incident | None, Incident]
+"""An incident as the ledger has it, and as it is to be."""
 
 
 class Memory:
@@ -123,59 +132,63 @@ class Tx:
     async def flush(self) -> None:
         """Write what is staged: notifications, incidents, episodes, withdrawn pages, new pages, timeline."""
         stage = self._stage
-        if stage.accepted:
-            await self.connection.execute(
-                notifications.insert(), [rows.notification_row(one) for one in stage.accepted]
-            )
-        await self._write_incidents(stage)
-        await self._write_episodes(stage)
-        await self._write_silences(stage)
+        changed = stage.changed()
+        await self._write(notifications.insert(), map(rows.notification_row, stage.accepted))
+        await self._write_incidents(changed)
+        await self._write_episodes(changed)
+        await self._write_silences(changed)
         await self._withdraw(stage)
         await self._write_pages(stage)
-        if stage.events:
-            lines = [
+        await self._write(
+            timeline.insert(),
+            (
                 {"incident_id": incident_id, "at": self.now, "kind": event.kind, "text": event.text}
                 for incident_id, event in stage.events
-            ]
-            await self.connection.execute(timeline.insert(), lines)
+            ),
+        )
         stage.written()
 
-    async def _write_incidents(self, stage: Stage) -> None:
+    async def _write(self, statement: Executable, values: Iterable[dict[str, Any]]) -> None:
+        """Write rows, some at a time: what else is due has its turn in between."""
+        rest = iter(values)
+        while some := list(islice(rest, _AT_ONCE)):
+            await self.connection.execute(statement, some)
+
+    async def _write_incidents(self, changed: Sequence[_Changed]) -> None:
         # The old ones first: one of them may leave the slot that a new one takes.
-        old = [{**rows.incident_row(after), "_id": after.id} for before, after in stage.changed() if before]
-        if old:
-            await self.connection.execute(update(incidents).where(incidents.c.id == bindparam("_id")), old)
-        new = [rows.incident_row(after) for before, after in stage.changed() if before is None]
-        if new:
-            await self.connection.execute(incidents.insert(), new)
+        await self._write(
+            update(incidents).where(incidents.c.id == bindparam("_id")),
+            ({**rows.incident_row(after), "_id": after.id} for before, after in changed if before),
+        )
+        await self._write(
+            incidents.insert(), (rows.incident_row(after) for before, after in changed if before is None)
+        )
 
-    async def _write_episodes(self, stage: Stage) -> None:
-        new: list[dict[str, Any]] = []
-        old: list[dict[str, Any]] = []
-        for before, after in stage.changed():
-            known = before.alerts if before else {}
-            for episode in after.alerts.values():
-                if known.get(episode.fingerprint) != episode:
-                    row = rows.episode_row(after.id, after.slot.source, episode)
-                    (old if episode.fingerprint in known else new).append(row)
-        if new:
-            await self.connection.execute(episodes.insert(), new)
-        if old:
-            statement = (
-                update(episodes)
-                .where(episodes.c.incident_id == bindparam("_incident"))
-                .where(episodes.c.fingerprint == bindparam("_fingerprint"))
-            )
-            keyed = [
-                {**row, "_incident": row["incident_id"], "_fingerprint": row["fingerprint"]} for row in old
-            ]
-            await self.connection.execute(statement, keyed)
+    async def _write_episodes(self, changed: Sequence[_Changed]) -> None:
+        await self._write(
+            episodes.insert(),
+            (
+                rows.episode_row(of.id, of.slot.source, one)
+                for of, one, known in _differing(changed)
+                if not known
+            ),
+        )
+        await self._write(
+            update(episodes)
+            .where(episodes.c.incident_id == bindparam("_incident"))
+            .where(episodes.c.fingerprint == bindparam("_fingerprint")),
+            (
+                rows.episode_row(of.id, of.slot.source, one)
+                | {"_incident": of.id, "_fingerprint": one.fingerprint}
+                for of, one, known in _differing(changed)
+                if known
+            ),
+        )
 
-    async def _write_silences(self, stage: Stage) -> None:
-        pairs = stage.changed()
-        changed = [after for before, after in pairs if (before and before.silence) != after.silence]
-        if changed:
-            await silences.wish(self.connection, changed, self.now)
+    async def _write_silences(self, changed: Sequence[_Changed]) -> None:
+        wanted = [after for before, after in changed if (before and before.silence) != after.silence]
+        if wanted:
+            await silences.wish(self.connection, wanted, self.now)
 
     async def _withdraw(self, stage: Stage) -> None:
         """Settle the pages that wait; mark those that are being sent, which settle when they come back."""
@@ -197,13 +210,23 @@ class Tx:
         known: set[str] = set()
         for chunk in chunks(stage.perhaps_known()):
             known |= await self._ids(pages.c.id, pages.c.id.in_(chunk))
-        new = [
-            rows.page_row(page, self.now, stage.dropped.get(page.id))
-            for page in stage.pages.values()
-            if page.id not in known
-        ]
-        if new:
-            await self.connection.execute(pages.insert(), new)
+        await self._write(
+            pages.insert(),
+            (
+                rows.page_row(page, self.now, stage.dropped.get(page.id))
+                for page in stage.pages.values()
+                if page.id not in known
+            ),
+        )
+
+
+def _differing(changed: Iterable[_Changed]) -> Iterator[tuple[Incident, Episode, bool]]:
+    """Give the episodes to be written, each with its incident, and whether the ledger has it already."""
+    for before, after in changed:
+        known = before.alerts if before else {}
+        for episode in after.alerts.values():
+            if known.get(episode.fingerprint) != episode:
+                yield after, episode, episode.fingerprint in known
 
 
 async def load_incidents(connection: AsyncConnection, ids: Sequence[str]) -> tuple[Incident, ...]:
@@ -214,6 +237,9 @@ async def load_incidents(connection: AsyncConnection, ids: Sequence[str]) -> tup
         found = await connection.execute(select(incidents).where(incidents.c.id.in_(chunk)))
         heads.update((row["id"], row) for row in found.mappings())
         found = await connection.execute(select(episodes).where(episodes.c.incident_id.in_(chunk)))
-        for row in found.mappings():
-            alerts.setdefault(row["incident_id"], {})[row["fingerprint"]] = rows.episode(row)
+        for part in found.mappings().partitions(_AT_ONCE):
+            for row in part:
+                alerts.setdefault(row["incident_id"], {})[row["fingerprint"]] = rows.episode(row)
+            if len(part) == _AT_ONCE:
+                await asyncio.sleep(0)
     return tuple(rows.incident(heads[name], alerts.get(name, {})) for name in ids if name in heads)
