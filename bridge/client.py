@@ -21,6 +21,7 @@ _LONGEST: Final = 1000
 _LISTS: Final = {
     "/api/v1/incidents/": "incidents list",
     "/api/v1/ledger/incidents/": "incidents list",
+    "/api/v1/explain": "incidents list",
     "/api/v1/devices/": "devices list",
     "/api/v1/overrides/": "oncall show",
     "/api/v1/drills/": "drills list",

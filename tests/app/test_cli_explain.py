@@ -54,7 +54,8 @@ async def test_the_alerts_of_an_incident_are_explained_as_they_came_and_a_change
     assert "the configuration is another now" not in same.stdout
     missing = await ask(world, "explain", f"--incident={one}", "--alert=0000")
     assert "has no such alert" in missing.stderr
-    assert "there is no incident" in (await ask(world, "explain", "--incident=nothing")).stderr
+    nothing = await ask(world, "explain", "--incident=nothing")
+    assert "there is no incident 'nothing' (`pushkit-bridge incidents list` shows them)" in nothing.stderr
 
 
 async def test_more_alerts_than_are_shown_are_named_as_such(world: World) -> None:
