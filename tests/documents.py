@@ -7,6 +7,7 @@ A fence that is neither a known configuration nor commands says so by its langua
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -121,6 +122,17 @@ FENCES = [fence for path in DOCUMENTS for fence in fences(path)]
 def of(language: str) -> list[Fence]:
     """The fences in one language that are to be checked."""
     return [fence for fence in FENCES if fence.words == language and not fence.excused]
+
+
+def words(line: str) -> list[str]:
+    """A command's words, without its comment; a program's path is left away. A line of a figure is one word."""
+    try:
+        split = shlex.split(line, comments=True)
+    except ValueError:
+        return [line]
+    while split and re.fullmatch(r"[A-Z_]+=.*|sudo", split[0]):
+        split = split[1:]
+    return [split[0].rpartition("/")[2], *split[1:]] if split else [line]
 
 
 KEYS = {

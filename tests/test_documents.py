@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +12,20 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
-from documents import DOCUMENTS, FENCES, FILES, PROGRAMS, ROOT, Fence, kind, of, parts, whole, with_files
+from documents import (
+    DOCUMENTS,
+    FENCES,
+    FILES,
+    PROGRAMS,
+    ROOT,
+    Fence,
+    kind,
+    of,
+    parts,
+    whole,
+    with_files,
+    words,
+)
 
 from bridge.cli import main
 from bridge.telemetry import Metrics
@@ -58,17 +70,6 @@ def test_every_fence_is_one_that_is_checked_or_says_that_it_is_not(fence: Fence)
         assert not strange, (
             f"{fence.place} is no commands: ```text if it is a figure, or add to PROGRAMS: {strange}"
         )
-
-
-def words(line: str) -> list[str]:
-    """A command's words, without its comment; a program's path is left away. A line of a figure is one word."""
-    try:
-        split = shlex.split(line, comments=True)
-    except ValueError:
-        return [line]
-    while split and re.fullmatch(r"[A-Z_]+=.*|sudo", split[0]):
-        split = split[1:]
-    return [split[0].rpartition("/")[2], *split[1:]] if split else [line]
 
 
 # --- configurations -----------------------------------------------------------------------------
