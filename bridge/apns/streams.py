@@ -22,7 +22,9 @@ from bridge.apns.pulse import Pulse
 
 LAST_STREAM: Final = 2**31 - 1  # section 5.1.1
 RESET_REMEMBERED: Final = 4_096  # streams that we reset and for which an answer may still come
-WRITE_LIMIT: Final = 192  # pieces, or 48 requests: while we make more, the peer works on these
+PIECES: Final = 4  # of one request
+WRITE_LEAST: Final = 4 * PIECES  # worth a write, if the peer has no more than that to do
+WRITE_LIMIT: Final = 48 * PIECES  # worth one in any case
 REPLIES_LIMIT: Final = 1_000  # to a peer that does not read
 DEFAULT_PORT: Final = 443
 _OURS: Final = {Setting.ENABLE_PUSH: 0, Setting.MAX_HEADER_LIST_SIZE: LIST_LIMIT}
@@ -128,8 +130,10 @@ class Streams(asyncio.BufferedProtocol):
             flags = 0 if payload else framing.END_STREAM
             self._out.append(framing.header_frames(stream_id, block, flags, most))
             self._send_body(exchange)
-        quiet = len(self._streams) == 1 and self._answered_at_once <= 1  # nobody to share a write with
-        if quiet or len(self._out) >= WRITE_LIMIT:
+        ready, streams = len(self._out), len(self._streams)
+        quiet = streams == 1 and self._answered_at_once <= 1  # nobody to share a write with
+        starving = ready * 2 >= streams * PIECES  # the peer has no more to do than what lies here
+        if quiet or ready >= WRITE_LIMIT or (starving and ready >= WRITE_LEAST):
             self._flush()
         elif not self._flush_due:
             self._flush_soon()

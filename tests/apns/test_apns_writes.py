@@ -15,7 +15,6 @@ from bridge.apns.connection import Connection
 from bridge.apns.exchange import Exchange
 from bridge.apns.framing import Setting
 from bridge.apns.messages import PushNotification, PushResult
-from bridge.apns.streams import WRITE_LIMIT
 
 SETTINGS = framing.settings({Setting.MAX_CONCURRENT_STREAMS: 1_000})
 
@@ -88,28 +87,28 @@ async def test_a_push_alone_is_written_before_the_turn_of_the_loop_ends(
 async def test_much_is_written_while_more_is_made_and_the_rest_in_one_write(
     connection: Connection, wire: Writes
 ) -> None:
-    at_once = WRITE_LIMIT // 4
-    sends = send(connection, 2 * at_once + 6)
+    """What the peer has to do doubles with each write, up to the limit of one."""
+    sends = send(connection, 64 + 48 + 6)
     await asyncio.sleep(0)
-    assert wire.requests() == [1, at_once, at_once]
+    assert wire.requests() == [1, 4, 5, 10, 20, 40]
     await asyncio.sleep(0)
-    assert wire.requests() == [5]
+    assert wire.requests() == [38]
     answer(connection, range(1, 2 * len(sends), 2))
     assert {(await one).status for one in sends} == {"200"}
 
 
 async def test_senders_that_come_back_together_share_a_write(connection: Connection, wire: Writes) -> None:
-    first = send(connection, 10)
+    first = send(connection, 3)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert sum(wire.requests()) == 10
-    answer(connection, range(1, 20, 2))
+    assert wire.requests() == [1, 2]
+    answer(connection, range(1, 6, 2))
     await asyncio.gather(*first)
-    second = send(connection, 10)
+    second = send(connection, 3)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert wire.requests() == [10]
-    answer(connection, range(21, 40, 2))
+    assert wire.requests() == [3]
+    answer(connection, range(7, 12, 2))
     await asyncio.gather(*second)
 
 
