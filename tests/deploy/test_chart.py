@@ -238,11 +238,12 @@ def test_all_that_points_at_a_pod_finds_it(shape: str, sets: tuple[str, ...]) ->
         assert backend["name"] in {service["metadata"]["name"] for service in services}
 
 
-def test_probes_and_alertmanager_ask_below_the_prefix() -> None:
+def test_probes_commands_and_alertmanager_ask_below_the_prefix() -> None:
     prefixed = ('web.routePrefix="/pushkit/"', 'web.scheme="HTTPS"', 'web.configFile="web.yaml"')
     bridge = container("replicas", *prefixed)
     paths = {bridge[kind]["httpGet"]["path"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert paths == {"/pushkit/-/healthy", "/pushkit/-/ready"}
+    assert {"name": "PUSHKIT_BRIDGE_URL", "value": "https://127.0.0.1:9095/pushkit"} in bridge["env"]
     (config,) = of_kind("AlertmanagerConfig", "replicas", *prefixed)
     url = config["spec"]["receivers"][0]["webhookConfigs"][0]["url"]
     assert url == "https://pushkit-bridge.monitoring.svc:9095/pushkit/webhook"
@@ -256,7 +257,8 @@ def test_a_bridge_that_fails_does_not_take_its_alertmanager_out_of_service() -> 
 def test_the_outside_url_is_in_no_flag() -> None:
     bridge = container("single", 'heartbeat.secret="outside"')
     assert "--heartbeat.url=$(HEARTBEAT_URL)" in bridge["args"]
-    assert bridge["env"][0]["valueFrom"] == {"secretKeyRef": {"name": "outside", "key": "url"}}
+    (url,) = (one for one in bridge["env"] if one["name"] == "HEARTBEAT_URL")
+    assert url["valueFrom"] == {"secretKeyRef": {"name": "outside", "key": "url"}}
 
 
 def test_another_configuration_makes_other_pods() -> None:

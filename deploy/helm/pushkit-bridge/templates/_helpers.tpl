@@ -153,8 +153,9 @@ args:
   {{- with .Values.extraArgs }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- if or .Values.heartbeat.secret .Values.extraEnv }}
 env:
+  # What the commands ask that somebody runs in this container.
+  - {name: PUSHKIT_BRIDGE_URL, value: "{{ lower .Values.web.scheme }}://127.0.0.1:9095{{ trimSuffix "/" .Values.web.routePrefix }}"}
   {{- if .Values.heartbeat.secret }}
   - name: HEARTBEAT_URL
     valueFrom: {secretKeyRef: {name: {{ .Values.heartbeat.secret }}, key: {{ .Values.heartbeat.key }}}}
@@ -162,7 +163,6 @@ env:
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- end }}
 ports:
   - {name: bridge, containerPort: 9095, protocol: TCP}
   {{- if not $sidecar }}
