@@ -206,6 +206,13 @@ async def test_a_phone_is_enrolled_and_tried_out_from_the_page(world: World, ope
     await page.get_by_label("Whose").select_option("alice")
     await page.get_by_role("button", name="Show the code").click()
     await expect(page.locator("svg.qr")).to_be_visible()
+    await page.set_viewport_size(NARROW)
+    await assert_nothing_scrolls_sideways(page)
+    await assert_accessible(page)
+    await page.goto(f"{world.url}/incidents/none")
+    await assert_accessible(page)
+    page.complaints.clear()  # Chromium tells of the 404
+    await page.set_viewport_size(WIDE)
     await page.goto(f"{world.url}/phones")
     await page.get_by_role("form", name="Test call to bob-iphone").get_by_role("button").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("TestCall")
