@@ -29,6 +29,7 @@ WITHOUT = {
     "healthcheck": "its exit code says it",
     "serve": "runs until it is told to end",
     "simulator": "runs until it is told to end",
+    "storage backup": "does something once, and names the file",
     "storage migrate": "does something once, and tells how far it is",
 }
 """Commands that list nothing, each with what it gives instead."""
