@@ -36,7 +36,10 @@ def shifter(folder: Path) -> Path:
 
 
 class Replica:
-    """One bridge. `notes` counts what it did by itself: ends, and stops that took too long."""
+    """One bridge. `notes` counts what it did by itself: ends, and stops that took too long.
+
+    A `lone` one is never started with a wrong clock: it takes the wall clock anew, and nothing could tell.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Replica:
         phone: str,
         phones: str,
         library: Path,
+        lone: bool,
         notes: Counter[str],
     ) -> None:
         self.name = f"bridge-{number}"
@@ -62,6 +66,7 @@ class Replica:
             *(f"--phone.listen-address={phone}", f"--phone.external-url={phones}"),
         )
         self.notes = notes
+        self._lone = lone
         self._asked = False
         self._may_run = asyncio.Event()
         self._may_run.set()
@@ -85,6 +90,8 @@ class Replica:
     async def _keep(self) -> None:
         while True:
             self._asked = False
+            if self._lone:
+                self.jump(0)
             child = self._child = await self._rig.start(self.name, *self._command, url=self.url)
             before = child.log.stat().st_size
             self._came.set()

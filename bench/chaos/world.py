@@ -186,7 +186,7 @@ async def _bridges(world: World, stack: AsyncExitStack) -> None:
         file.write_text(yaml.safe_dump(config))
         replica = Replica(
             rig, number, config=file, web=web, phone=phone,
-            phones=world.to_phones.url, library=library, notes=world.notes,
+            phones=world.to_phones.url, library=library, lone=world.server is None, notes=world.notes,
         )  # fmt: skip
         world.replicas.append(replica)
         stack.push_async_callback(replica.end)
