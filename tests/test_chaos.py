@@ -31,7 +31,13 @@ def books(**change: Any) -> Books:
     """An incident that rang and is over; `change` says what is otherwise, of which table."""
     at = datetime.fromtimestamp(AT, UTC)
     rows: dict[str, dict[str, Any]] = {
-        "incidents": {"id": "i", "state": "resolved", "opened_at": at, "group_values": [["team", "db"]]},
+        "incidents": {
+            "id": "i",
+            "state": "resolved",
+            "opened_at": at,
+            "group_values": [["team", "db"]],
+            "resolution": "resolved",
+        },
         "episodes": {"incident_id": "i", "fingerprint": "f", "labels": {"alertname": "Trouble1"}},
         "pages": PAGE,
         "devices": {"name": "alice", "live_until": at},
@@ -58,6 +64,7 @@ def test_what_rang_and_is_over_is_right_and_its_delay_is_told_with_the_faults_me
         ({"pages": {"outcome": "rejected"}}, HEARD, "is rejected"),
         ({}, replace(HEARD, rings={("alice", "u"): [frozenset("c"), frozenset("c")]}), "rang twice"),
         ({"incidents": {"state": "triggered"}}, replace(HEARD, told={}), "rang no phone"),
+        ({"incidents": {"resolution": "expired"}}, replace(HEARD, told={}), "rang no phone"),
     ],
 )
 def test_what_is_wrong_is_found(change: dict[str, Any], heard: Heard, wrong: str) -> None:

@@ -21,6 +21,10 @@ _AGAIN: Final = 0.5
 """Seconds until a sender tries again, as Alertmanager's first pause."""
 
 
+_HEARD: Final = 3.0
+"""Seconds for Alertmanager to hear a 200: it never tells the end of what it could not tell began."""
+
+
 @dataclass(eq=False)
 class Alert:
     """An alert with one or more instances, in a group of its own; it lasts `lasts` seconds.
@@ -105,7 +109,8 @@ class Feed:
         alert.accepted.set()
         await set_within(self._over, alert.lasts)
         if alert.by == "alertmanager":
-            await alert.in_ledger.wait()  # it never tells of what ended before it could tell that it fired
+            await alert.in_ledger.wait()
+            await asyncio.sleep(_HEARD)
         await self._tell(alert, "resolved")
 
     async def _tell(self, alert: Alert, status: str) -> None:

@@ -24,7 +24,7 @@ from bridge.rig import PROGRAM
 AT_ONCE: Final = 3
 """Faults in force at the same time."""
 
-_SETTLE: Final = 180.0
+_SETTLE: Final = 240.0
 """Seconds that each step of settling may take: more is stuck."""
 
 

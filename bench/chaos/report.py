@@ -31,6 +31,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"{verdict.heard} incidents rang a phone, {verdict.ended_first} ended before they could"
     if verdict.again:
         yield f"{verdict.again} alerts that Alertmanager let fire again after their end"
+    if verdict.expired:
+        yield f"{verdict.expired} incidents expired: Alertmanager heard no 200, and told no end"
     yield f"pages: {_counts(verdict.pages)}"
     if verdict.delays:
         middle = median(delay.seconds for delay in verdict.delays)

@@ -39,13 +39,15 @@ class Verdict:
     """`wrong` is empty if all is well.
 
     `heard` counts incidents that rang, `ended_first` those that ended before they could; `again` alerts that
-    Alertmanager let fire once more after it had let them end, as its peers now and then do: that is news.
+    Alertmanager let fire once more after it had let them end, as its peers now and then do: that is news;
+    `expired` incidents whose end it never told, since it never heard that they were accepted.
     """
 
     wrong: list[str] = field(default_factory=list)
     heard: int = 0
     ended_first: int = 0
     again: int = 0
+    expired: int = 0
     pages: dict[str, int] = field(default_factory=dict)
     delays: list[Delay] = field(default_factory=list)
 
@@ -131,11 +133,13 @@ def _rings(verdict: Verdict, books: Books, heard: Heard, spans: Sequence[Span]) 
             told[row["incident_id"]] = min(at, told.get(row["incident_id"], at))
     for row in books.incidents:
         at, opened = told.get(row["id"]), row["opened_at"].timestamp()
+        expired = row["resolution"] == "expired" and not _own(row["group_values"])
+        verdict.expired += expired
         if at is not None:
             verdict.heard += 1
             during = {span.name for span in spans if span.began <= at and span.ended >= opened}
             verdict.delays.append(Delay(at - opened, row["id"], tuple(sorted(during))))
-        elif row["state"] == "resolved":
+        elif row["state"] == "resolved" and not expired:
             verdict.ended_first += 1
         else:
             verdict.wrong.append(f"incident {row['id']} rang no phone")

@@ -136,6 +136,8 @@ def _config() -> dict[str, Any]:
             "routes": [{"matchers": [f'team="{team}"'], "receiver": name} for name, team in OWNERS.items()],
         },
         "quiet_gap": "0s",
+        # Where Alertmanager never heard our 200, it tells no end either.
+        "alert_ttl": "150s",
     }  # fmt: skip
 
 
