@@ -11,27 +11,21 @@ from charts import CHART, helm, known_to_the_operator
 from documents import Fence, parts
 
 OPERATOR = "monitoring.coreos.com/"
-OBJECTS = parts("kubernetes")
-VALUES = parts("chart")
+SHOWN = parts("kubernetes", "chart")
 
 
-@pytest.mark.parametrize(("fence", "part"), OBJECTS, ids=[fence.place for fence, _ in OBJECTS])
-def test_kubernetes_or_the_operator_takes_the_objects_in_the_documents(
-    fence: Fence, part: dict[str, Any]
-) -> None:
-    if part["apiVersion"].startswith(OPERATOR):
-        known_to_the_operator(part)
-        return
-    import kubernetes_validate as kubernetes  # from the tools' own folder
-
-    kubernetes.validate(part, "1.37", strict=True)
-
-
-@pytest.mark.parametrize(("fence", "part"), VALUES, ids=[fence.place for fence, _ in VALUES])
-def test_the_chart_takes_the_values_in_the_documents(
+@pytest.mark.parametrize(("fence", "part"), SHOWN, ids=[fence.place for fence, _ in SHOWN])
+def test_kubernetes_the_operator_and_the_chart_take_what_the_documents_show(
     fence: Fence, part: dict[str, Any], tmp_path: Path
 ) -> None:
-    shape = part.get("shape", "single")
-    file = tmp_path / "values.yaml"
-    file.write_text(yaml.safe_dump(part))
-    assert "kind:" in helm("template", "x", CHART, "-f", CHART / f"{shape}.yaml", "-f", file), fence.place
+    if "apiVersion" not in part:
+        file = tmp_path / "values.yaml"
+        file.write_text(yaml.safe_dump(part))
+        shape = CHART / f"{part.get('shape', 'single')}.yaml"
+        assert "kind:" in helm("template", "x", CHART, "-f", shape, "-f", file), fence.place
+    elif part["apiVersion"].startswith(OPERATOR):
+        known_to_the_operator(part)
+    else:
+        import kubernetes_validate as kubernetes  # from the tools' own folder
+
+        kubernetes.validate(part, "1.37", strict=True)
