@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
+from documents import DOCUMENTS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -342,16 +343,12 @@ def tracked() -> list[Path]:
     return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-def documents() -> list[Path]:
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples/README.md"]
-
-
 def anchors(path: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)$", CODE.sub("", path.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_in_the_documents_leads_somewhere(path: Path) -> None:
     for target in LINK.findall(CODE.sub("", path.read_text())):
         if re.match(r"[a-z]+:", target):
@@ -362,7 +359,7 @@ def test_every_link_in_the_documents_leads_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(file), f"{path.name} links to {target}"
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_that_the_documents_name_is_there(path: Path) -> None:
     text = PLANNED.sub("", path.read_text())
     for name in re.findall(r"`((?:bridge|tests|docs|scripts|examples|\.ci)/[\w./-]*\w/?)`", text):
@@ -371,7 +368,7 @@ def test_every_file_that_the_documents_name_is_there(path: Path) -> None:
 
 def test_every_make_target_that_the_documents_name_is_there() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for path in documents():
+    for path in DOCUMENTS:
         asked = set(re.findall(r"(?:`|^)make ([a-z]+)", path.read_text(), re.MULTILINE))
         assert asked <= targets, path
 
@@ -386,7 +383,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
             yield from commands(command, (*path, name))
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_flag_and_command_that_the_documents_name_is_there(path: Path) -> None:
     known = dict(commands(main)) | PENDING
     flags = {flag for command in known.values() for parameter in command.params for flag in parameter.opts}

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+import yarl
+from aiohttp.test_utils import make_mocked_request
 from appworld import World
 from commands import ask, run
 from documents import ROOT, of, words
+
+from bridge.simulator.control import make_app
 
 RING = {"devices test", "receivers test", "serve", "simulator", "demo", "storage migrate"}
 """These take their time, ring phones or need a PostgreSQL; tests/app/test_cli_*.py run them."""
@@ -25,6 +29,12 @@ FAILS = {
     "ledger verify --since": "the ledger cannot say what was before",
 }
 """What some of them say to the bridge of this test, which is minutes old."""
+
+
+def curls() -> list[list[str]]:
+    """The words of each curl line that asks the bridge, or the simulator."""
+    found = (words(line.partition(" | ")[0]) for fence in of("") for line in fence.commands)
+    return [given for given in found if given[0] == "curl" and "127.0.0.1:" in " ".join(given)]
 
 
 def lines() -> list[str]:
@@ -84,3 +94,18 @@ async def test_each_command_in_the_documents_works_on_a_bridge_that_has_what_the
         result = await (asyncio.to_thread(run, *given) if of_a_file else ask(stage, *given))
         says = next((words for begin, words in FAILS.items() if line.startswith(begin)), None)
         assert result.exit_code == 0 or (says and says in result.output), f"{line}\n{result.output}"
+
+
+async def test_each_path_that_curl_asks_in_the_documents_is_one_of_the_bridge_or_the_simulator(
+    world: World,
+) -> None:
+    for given in curls():
+        method = given[given.index("-X") + 1] if "-X" in given else "GET"
+        (url,) = [yarl.URL(word) for word in given if word.startswith("http://")]
+        if url.port == 9095:
+            assert (await world.ask(method, world.url + url.path_qs)).status == 200, url
+            continue
+        assert url.port == 2198, url
+        found = await make_app(world.sim).router.resolve(make_mocked_request(method, url.path_qs))
+        assert found.http_exception is None, f"{method} {url}"
+    assert len(curls()) > 8
