@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from bench import pgserver
+from bench.chaos.proxy import Proxy
 from bench.pgserver import PASSWORD, Server
 from bridge.rig import PROGRAM, Rig
 
 from .scene import alertmanager_config, configure, scene
-from .service import Service
 from .test_kill import OWNERS, Senders, assert_each_is_found_once, assert_told, outbox_empty
 
 pytestmark = pytest.mark.real
@@ -70,7 +70,7 @@ async def replicas(tmp_path: Path, server: Server) -> AsyncIterator[Replicas]:
         adapted["storage"] = {"url": url, "password_file": str(rig.folder / "password")}
         rig.config.write_text(yaml.safe_dump(adapted))
         bridges = Replicas(rig)
-        async with Service(bridges.web) as service:
+        async with Proxy(bridges.web) as service:
             rig.bridge_url, rig.webhook_url = service.url, f"{service.url}/webhook"
             for number in range(3):
                 await bridges.start(number)
