@@ -98,14 +98,17 @@ def transport(
 @main.command()
 @click.option("--quick", is_flag=True, help="Seconds instead of minutes: says whether it works, no more.")
 @click.option("--rounds", type=click.IntRange(1), help="Turns of each system (3).")
+@click.option("--part", "parts", multiple=True, type=click.Choice(load.PARTS), help="Only this part.")
 @click.option(
     "--write", type=click.Path(path_type=Path, exists=True), help="Put the tables in this document."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON instead of tables.")
-def bridge(*, quick: bool, rounds: int | None, write: Path | None, as_json: bool) -> None:
+def bridge(
+    *, quick: bool, rounds: int | None, parts: tuple[str, ...], write: Path | None, as_json: bool
+) -> None:
     """Measure the whole bridge: webhooks in, pushes out, beside a handler without a record."""
     plan = load.QUICK if quick else load.Plan()
-    plan = replace(plan, rounds=rounds or plan.rounds)
+    plan = replace(plan, rounds=rounds or plan.rounds).only(parts or load.PARTS)
     facts = [
         *machine.facts(),
         f"- {plan.rounds} rounds; each figure is their median, with the least and the greatest.",

@@ -7,10 +7,10 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
@@ -38,10 +38,14 @@ POSTGRESQL: Final = "bridge, PostgreSQL"
 NAIVE: Final = "handler and aioapns, no record"
 
 _ANSWER: Final = Cell(1, 1, LARGE_WINDOW, 0)
+_SMALLER: Final = 512
+"""Teams where several bridges have to start: reading the configuration takes longest."""
+
 _GROWTH: Final = 100
 """Alerts of one webhook while the growth is measured."""
 
 
+PARTS: Final = ("systems", "ledgers", "growth", "replicas")
 _ALONE: Final = Phase("1/s", 20.0, rate=1)
 
 
@@ -61,6 +65,11 @@ class Plan:
     ledgers: Sequence[int] = (10, 10_000, 100_000)
     growth: Sequence[int] = (1_000, 10_000, 100_000)
     replicas: Sequence[int] = (1, 2, 4)
+
+    def only(self, parts: Sequence[str]) -> Plan:
+        """Leave the other parts out."""
+        left_out: dict[str, Any] = {part: () for part in PARTS if part not in parts}
+        return replace(self, **left_out)
 
 
 QUICK: Final = Plan(
@@ -225,7 +234,7 @@ async def _beside_each_other(place: Ground, database: Server | None, report: Rep
             else:
                 made = place.system(name, ground.storage(place.folder, "ledger"))
             systems.append(await stack.enter_async_context(made))
-        if place.plan.alone is not None:
+        if systems and place.plan.alone is not None:
             place.say(f"{place.plan.alone.name}, all at once")
             each = (phases.run(system, place.plan.alone, place.http) for system in systems)
             report.counts += await asyncio.gather(*each)
@@ -233,7 +242,8 @@ async def _beside_each_other(place: Ground, database: Server | None, report: Rep
             for system in systems:
                 for phase in place.plan.turns:
                     place.say(f"round {number}: {system.name}, {phase.name}")
-                    report.counts.append(await phases.run(system, phase, place.http))
+                    report.counts.append(count := await phases.run(system, phase, place.http))
+                    place.say(f"  {count.webhooks:,.0f} webhooks/s, {count.cpu:,.0f} µs of CPU for each")
 
 
 async def _memory(place: Ground, size: int) -> Memory:
@@ -282,8 +292,11 @@ async def _replicas(place: Ground, database: Server, number: int) -> Replicas:
     url = database.url(database.empty())
     name = f"{number} on PostgreSQL"
     async with (
-        place.system(name, url, postgres=database, replicas=number) as system,
+        place.system(name, url, Town(_SMALLER), postgres=database, replicas=number) as system,
         contention.watched(url) as waits,
     ):
         count = await phases.run(system, Phase("storm", 5.0), place.http)
+    place.say(
+        f"  {count.webhooks:,.0f} webhooks/s, {count.cpu:,.0f} µs of CPU for each; waits {waits.share():.0%}"
+    )
     return Replicas(number, count, waits.share())
