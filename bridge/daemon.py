@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import signal
 from contextlib import suppress
 
@@ -28,6 +29,9 @@ async def serve_until_signalled(options: Options, systemd: Systemd | None = None
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with Bridge(options) as bridge:
+        # The configuration stays: whoever looks for garbage need not look through it again and again.
+        gc.collect()
+        gc.freeze()
         systemd.ready(_status(bridge))
         beside = [
             asyncio.create_task(_reload_on(reload, bridge, systemd)),
