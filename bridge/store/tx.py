@@ -8,12 +8,12 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Executable, bindparam, literal_column, select, update
+from sqlalchemy import ColumnElement, Executable, bindparam, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.alerts import Notification
 from bridge.incidents import Change, Episode, Incident, Page
-from bridge.oncall import Phones, Roster
+from bridge.oncall import Phone, Phones, Roster
 from bridge.store import overrides, rows, silences
 from bridge.store.columns import chunks
 from bridge.store.stage import Accepted, Scope, Stage
@@ -28,10 +28,17 @@ from bridge.store.tables import (
     timeline,
 )
 
-_PHONE: Final = tuple(
-    devices.c[name]
-    for name in ("name", "owner", "enrolled", "voip_token", "voip_trouble", "alert_token", "alert_trouble")
+_PHONE: Final = (
+    devices.c.name,
+    devices.c.owner,
+    (devices.c.voip_token.is_not(None) & devices.c.voip_trouble.is_(None)).label("voip"),
+    (devices.c.alert_token.is_not(None) & devices.c.alert_trouble.is_(None)).label("alert"),
+    devices.c.enrolled,
+    func.coalesce(devices.c.voip_trouble, devices.c.alert_trouble).label("trouble"),
 )
+"""The fields of a Phone; tokens of a hundred thousand would be memory."""
+
+_PHONES_AT_ONCE: Final = 2_000
 
 
 _AT_ONCE: Final = 200
@@ -57,10 +64,23 @@ class Memory:
         marked = select(meta.c.value).where(meta.c.name == literal_column("'roster'"))
         mark: str | None = (await connection.execute(marked)).scalar()
         if mark is None or mark != self._mark:
-            found = await connection.execute(select(*_PHONE).where(devices.c.removed_at.is_(None)))
-            self._phones = Phones(rows.phone(row) for row in found.mappings())
+            self._phones = Phones(await _phones(connection))
             self._mark = mark
         return self._phones
+
+
+async def _phones(connection: AsyncConnection) -> list[Phone]:
+    """Load every phone, some at a time."""
+    found: list[Phone] = []
+    part: Sequence[Any] = ()
+    while not found or len(part) == _PHONES_AT_ONCE:
+        after = devices.c.name > (found[-1].name if found else "")
+        query = select(*_PHONE).where(devices.c.removed_at.is_(None) & after)
+        part = (await connection.execute(query.order_by(devices.c.name).limit(_PHONES_AT_ONCE))).all()
+        found += [Phone(*row) for row in part]
+        if not part:
+            break
+    return found
 
 
 class Tx:
