@@ -110,9 +110,11 @@ class Bridge:
         await self._stack.aclose()
 
     async def _start(self, stack: AsyncExitStack) -> None:
+        # The first to begin is the last to end: a collector that is away holds up no successor on the ledger.
+        tracer = await tracing.begin(stack, wanted=self.options.tracing)
         self.store = await open_ledger(stack, self.settings.storage, self.clock)
         self.desk = Desk(self.store, self.settings, self.clock, self.metrics)
-        self.desk.tracer = await tracing.begin(stack, wanted=self.options.tracing)
+        self.desk.tracer = tracer
         await self._sync_devices(self.settings)
         key = await secret(self.store)
         session = await stack.enter_async_context(aiohttp.ClientSession())

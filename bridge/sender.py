@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -38,6 +38,7 @@ from bridge.settlement import Claimed, Settle, name_of
 from bridge.store import outbox
 from bridge.store.devices import Device
 from bridge.store.outbox import Ways
+from bridge.store.tx import load_incidents
 from bridge.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -56,6 +57,9 @@ _MANY: Final = 200
 
 _IN_FLIGHT: Final = 512
 """Sends at once, by each way out. APNs' own limit is 1,000 streams a connection."""
+
+_LOADED: Final = 20
+"""Bundles whose incidents are read at once: one can have thousands of alerts, and the first push waits."""
 
 _NEVER_STORED: Final = timedelta(seconds=10)
 """Apple: for VoIP an expiration of 0 or a few seconds. The payload carries the real deadline."""
@@ -154,9 +158,20 @@ class Sender:
         """Claim, and start the sends; whether more is due."""
         claim = await self._claim(ways)
         self._desk.tell(claim.settled)
-        for bundle in claim.bundles:
-            self._start(bundle, claim)
+        for start in range(0, len(claim.bundles), _LOADED):
+            bundles = claim.bundles[start : start + _LOADED]
+            incidents = await self._incidents(bundles)
+            for bundle in bundles:
+                self._start(bundle, claim, incidents)
         return claim.more
+
+    async def _incidents(self, bundles: Sequence[Bundle]) -> Mapping[str, Incident]:
+        """Load what these tell of: beside the writer, for all other writes would wait."""
+        ids = {line.page.incident_id for bundle in bundles for line in bundle.lines}
+        found = await self._store.read(
+            lambda connection: load_incidents(connection, sorted(ids)), paging=True
+        )
+        return {incident.id: incident for incident in found}
 
     async def _claim(self, ways: Ways) -> Claimed:
         settings = self._desk.settings
@@ -171,8 +186,9 @@ class Sender:
             ways |= Ways.PUSHES
         return ways
 
-    def _start(self, bundle: Bundle, claim: Claimed) -> None:
-        task = asyncio.create_task(self._deliver(bundle, claim), name=f"send {bundle.lines[0].page.id}")
+    def _start(self, bundle: Bundle, claim: Claimed, known: Mapping[str, Incident]) -> None:
+        work = self._deliver(bundle, claim, known)
+        task = asyncio.create_task(work, name=f"send {bundle.lines[0].page.id}")
         for tasks in (self._tasks, self._posts) if bundle.call is None else (self._tasks,):
             tasks.add(task)
             task.add_done_callback(tasks.discard)
@@ -186,9 +202,9 @@ class Sender:
 
     # --- one bundle ---
 
-    async def _deliver(self, bundle: Bundle, claim: Claimed) -> None:
+    async def _deliver(self, bundle: Bundle, claim: Claimed, known: Mapping[str, Incident]) -> None:
         ids = sorted({line.page.incident_id for line in bundle.lines})
-        incidents = [claim.incidents[name] for name in ids if name in claim.incidents]
+        incidents = [known[name] for name in ids if name in known]
         try:
             if bundle.call is None:
                 await self._post(bundle.lines[0], incidents[0])

@@ -38,13 +38,12 @@ def name_of(outcome: Outcome) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What was claimed, with what is needed to send it: the devices by name, the incidents by id."""
+    """What was claimed, with the devices by name. The incidents are read after: they can be large."""
 
     bundles: tuple[Bundle, ...]
     settled: tuple[Settled, ...]
     more: bool
     devices: Mapping[str, Device]
-    incidents: Mapping[str, Incident]
 
 
 async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways) -> Claimed:
@@ -66,13 +65,11 @@ async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways) -> Cla
         with_alert = {phone.name for phone in await tx.phones() if phone.alert}
         await tx.put([fallback(page, tx.now) for page in tried if page.target in with_alert])
     called = {bundle.call.device for bundle in claimed.bundles if bundle.call is not None}
-    about = {line.page.incident_id for bundle in claimed.bundles for line in bundle.lines}
     return Claimed(
         claimed.bundles,
         claimed.settled,
         claimed.more,
         await devices.by_name(tx.connection, called),
-        {incident.id: incident for incident in await tx.incidents(Scope(ids=tuple(about)))},
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from builders import at
 from desks import Office, office
 from ledgers import ALICE, LEASE, device, incident, page, put, sync
+from sqlalchemy import event
 
 from bridge import settlement
 from bridge.bundles import Bundle
@@ -60,6 +61,17 @@ async def kinds(room: Office) -> list[tuple[str, str | None]]:
 
 
 # --- what was never taken ---------------------------------------------------------------------
+
+
+async def test_a_claim_reads_no_alerts_while_all_who_write_wait_for_it(room: Office) -> None:
+    """An incident can have thousands: those that a push tells of are read beside the writer, after the commit."""
+    await room.store.write(lambda tx: tx.put([page(incident())]))
+    said: list[str] = []
+    engine = room.store._writer._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", lambda *call: said.append(call[2]))
+    assert len((await claim(room)).bundles) == 1
+    assert said
+    assert [one for one in said if "FROM episodes" in one] == []
 
 
 async def test_for_a_call_that_was_tried_and_never_taken_an_alert_push_stands_in(room: Office) -> None:

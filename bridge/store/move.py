@@ -29,12 +29,13 @@ Progress = Callable[[str, int], None]
 async def move(source: str, target: Postgres, now: datetime, progress: Progress) -> None:
     """Copy the ledger at the sqlite URL `source` into an empty `target`, and close the source for good.
 
-    `progress` hears each table's name and its rows. Raises StoreError: then the target is as it was, and
-    the source too.
+    `progress` hears each table's name and its rows. Raises StoreError: then both are as they were, unless it
+    says otherwise.
     """
     path = engine.database_path(source)
     if not path.is_file():
         raise StoreError(f"there is no ledger at {path}")
+    copied = False
     async with AsyncExitStack() as stack:
         stack.enter_context(engine.lock(path))
         await asyncio.to_thread(engine.migrate, path)
@@ -45,12 +46,18 @@ async def move(source: str, target: Postgres, now: datetime, progress: Progress)
                 await target.migrate()
                 async with target.alone() as new:
                     await _copy(old, new, now, progress)
-                # The copy is committed. A bridge on the old file would ring for what is the new one's.
-                await old.execute(
-                    insert(meta), {"name": engine.MOVED, "value": f"{target.shown} at {now:%F %T%z}"}
-                )
+                    # A bridge on the old file would ring too. Only the two commits are apart.
+                    moved = f"{target.shown} at {now:%F %T%z}"
+                    await old.execute(insert(meta), {"name": engine.MOVED, "value": moved})
+                copied = True
         except SQLAlchemyError as error:
-            raise StoreError(f"cannot move {path}: {getattr(error, 'orig', None) or error}") from error
+            why = getattr(error, "orig", None) or error
+            if copied:
+                raise StoreError(
+                    f"the copy in {target.shown} is whole, but {path} could not be closed ({why}): "
+                    "move that file away, and start no bridge on it"
+                ) from error
+            raise StoreError(f"cannot move {path}: {why}") from error
 
 
 async def _copy(old: AsyncConnection, new: AsyncConnection, now: datetime, progress: Progress) -> None:

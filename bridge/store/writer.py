@@ -56,9 +56,11 @@ def momentary(error: Exception) -> bool:
 
 def _refused(error: Exception) -> bool:
     """Tell whether it is the database that cannot work, not the job that is wrong."""
-    return isinstance(error, DBAPIError) and not isinstance(
-        error, IntegrityError | DataError | ProgrammingError
-    )
+    own = isinstance(error, IntegrityError | DataError | ProgrammingError)
+    # asyncpg's faults of data come as a plain DBAPIError.
+    if not isinstance(error, DBAPIError) or own:
+        return False
+    return not str(getattr(error.orig, "sqlstate", "")).startswith("22")
 
 
 class _Undone(Exception):
@@ -204,7 +206,7 @@ class Writer:
         refusals = 0
         for number, item in enumerate(batch):
             await self._commit([item])
-            refusals += self.failing is not None
+            refusals = refusals + 1 if self.failing is not None else 0
             if self.failing is not None and refusals == _REFUSALS:
                 self._fail(batch[number + 1 :], self.failing)
                 return
