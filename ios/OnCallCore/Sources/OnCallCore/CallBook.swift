@@ -73,14 +73,15 @@ public struct CallBook: Sendable {
     // MARK: pushes
 
     /// A VoIP push came. Gives exactly one `report`, whatever it holds. `spare` is the UUID for one that has none.
-    public mutating func arrived(_ reading: Reading, now: Date, spare: UUID) -> [Command] {
+    /// Where iOS says that it need not be reported, one that would end at once is left alone, and all else is.
+    public mutating func arrived(_ reading: Reading, now: Date, spare: UUID, mustReport: Bool = true) -> [Command] {
         switch reading {
         case .malformed(_, let uuid, let name):
-            return [doom(uuid ?? spare, name ?? Page.unknownName, .failed)]
+            return mustReport ? [doom(uuid ?? spare, name ?? Page.unknownName, .failed)] : []
         case .push(let push):
-            let name = push.page.name
-            if now >= push.expiresAt { return [doom(push.uuid, name, .unanswered)] }
-            if let reason = over[push.callID] { return [doom(push.uuid, name, reason)] }
+            if let reason = now >= push.expiresAt ? .unanswered : over[push.callID] {
+                return mustReport ? [doom(push.uuid, push.page.name, reason)] : []
+            }
             if calls[push.uuid]?.live(now) == true { return [again(push)] }
             return [ring(push)]
         }

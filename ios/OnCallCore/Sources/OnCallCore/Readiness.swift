@@ -8,12 +8,12 @@ public struct Facts: Equatable, Sendable {
     public var notifications = Permission.unknown
     public var criticalAlerts = Permission.unknown
     public var timeSensitive = Permission.unknown
-    public var microphone = Permission.unknown
     public var hasVoIPToken = false
     public var hasAlertToken = false
     public var device: Device?
+    /// When a drill last rang here.
     public var lastDrillAt: Date?
-    /// Whether a drill was answered on this phone since it was last set up.
+    /// Whether this phone has a page key that the bridge was told.
     public var hasKey = false
 
     public init() {}

@@ -151,6 +151,14 @@ final class CallBookTests: XCTestCase {
         XCTAssertEqual(book.calls[callUUID]?.state, .answered)
     }
 
+    func testWhatNeedNotBeReportedIsLeftAloneOnlyWhereItWouldNotRing() {
+        for dead in [makePush(seconds: -1), .malformed(why: "", uuid: nil, name: nil)] {
+            XCTAssertEqual(book.arrived(dead, now: now, spare: spare, mustReport: false), [])
+        }
+        let ring = CallBook.Command.report(ticket: 1, uuid: callUUID, name: "CRITICAL DiskFull")
+        XCTAssertEqual(book.arrived(makePush(), now: now, spare: spare, mustReport: false), [ring])
+    }
+
     func testANewRingWithAUuidThatIsOverRingsAgain() {
         _ = ring()
         _ = book.hangUp(callUUID)
