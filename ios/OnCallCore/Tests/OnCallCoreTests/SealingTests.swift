@@ -55,6 +55,28 @@ final class SealingTests: XCTestCase {
         }
     }
 
+    func testTheSealedVectorsOpenWithTheirKeyAndNoOthersDo() throws {
+        let all = try vectors("sealed.json")
+        let (crypto, secret) = (PlainHPKE(), Data(base64url: all["private_key"]!.string!)!)
+        let shown = try crypto.publicKey(of: secret)
+        XCTAssertEqual([shown.base64url, crypto.keyID(of: shown)], [all["public_key"]?.string, all["kid"]?.string])
+        let key = JSON.object(["keyID": all["kid"]!, "privateKey": .string(secret.base64EncodedString()), "publicKey": .string("")])
+        let ring = try JSONDecoder().decode(KeyRing.self, from: JSON.object(["keys": .array([key])]).data)
+        for one in all["cases"]!.array! {
+            let name = one["name"]!.string!
+            guard case .push(let push) = ring.open(Push.read(one["payload"]), with: crypto) else { return XCTFail(name) }
+            if let content = one["content"], content != .null {
+                XCTAssertNil(push.sealed, name)
+                XCTAssertEqual(push.page, Page(content), name)
+                XCTAssertEqual(push.receipt, content["call"].flatMap(ReceiptTarget.init), name)
+            } else {
+                XCTAssertNotNil(push.sealed, name)
+                XCTAssertEqual(push.page.name, "On call", name)
+                XCTAssertEqual(push.receipt, .credential(callID: push.callID), name)
+            }
+        }
+    }
+
     func testASealThatCannotBeReadIsNotTakenForAClearPush() {
         for value in ["{}", #"{"kid": 5, "enc": "=", "ct": null}"#] {
             let reading = Push.read(json(#"{"call": {"id": "c", "uuid": "\#(callUUID)", "expires_at": "2026-11-25T12:00:30.000Z", "receipt_url": "u"}, "sealed": \#(value)}"#))
