@@ -42,7 +42,7 @@ public enum Readiness {
             permission("notifications", facts.notifications, .bad, "Notifications", "Settings, Notifications: allow them."),
             permission("time-sensitive", facts.timeSensitive, .warning, "Time-sensitive notifications", "A Focus holds back what stands in for a call."),
             permission("critical", facts.criticalAlerts, .warning, "Critical alerts", "Without Apple's entitlement and your consent, Do Not Disturb silences notifications."),
-            said("key", facts.hasKey, "Pages are sealed for this phone's key.", "This phone has no page key: Apple can read its pages.", .warning),
+            said("key", facts.hasKey, "This phone has a key for sealed pages.", "This phone has no page key: Apple can read its pages.", .warning),
             Check(id: "focus", verdict: .warning, text: "iOS does not tell an app whether a Focus lets its calls through. Allow this app in every Focus that you use at night, and try it with a drill."),
             drill(facts.lastDrillAt, now),
         ]

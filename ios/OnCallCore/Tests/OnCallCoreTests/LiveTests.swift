@@ -5,6 +5,7 @@ import XCTest
 /// Against a running bridge: `tests/ios/test_swift_live.py` starts one, and says in ONCALL_LIVE where.
 final class LiveTests: XCTestCase {
     private let transport = URLSessionTransport()
+    private var keys = KeyRing()
 
     private func live() throws -> JSON {
         let said = ProcessInfo.processInfo.environment["ONCALL_LIVE"] ?? ""
@@ -28,8 +29,9 @@ final class LiveTests: XCTestCase {
     func testACallIsAnsweredAndTheBridgeTellsSoOnItsStream() async throws {
         let live = try live()
         let link = try XCTUnwrap(live["link"]?.string.flatMap { EnrolmentLink($0) })
+        let key = try keys.rotate(with: PlainHPKE(), now: Date())
         let enrolment = try await Bridge.enrol(
-            link, name: nil, appVersion: "1", osVersion: "26.4", publicKey: nil, transport: transport
+            link, name: nil, appVersion: "1", osVersion: "26.4", publicKey: key.publicKey, transport: transport
         )
         let bridge = Bridge(enrolment, transport: transport)
         let ear = Ear()
@@ -58,8 +60,9 @@ final class LiveTests: XCTestCase {
     /// Take the push that APNs delivered, show it, answer it; gives the incident.
     private func answer(_ pushURL: String, _ enrolment: Enrolment) async throws -> String {
         let pushed = try await transport.send(Bridge.request("GET", pushURL, nil))
-        let reading = Push.read(JSON(pushed.body))
+        let reading = keys.open(Push.read(JSON(pushed.body)), with: PlainHPKE())  // sealed, where the bridge seals
         guard case .push(let push) = reading else { throw BridgeError.unreadable }
+        XCTAssertNil(push.sealed)
         let poster = ReceiptPoster(transport: transport) { enrolment }
         let courier = Courier(storage: Shelf()) { await poster.post($0) }
         var book = CallBook()
