@@ -43,7 +43,7 @@ screenshots: $(READY) ## look at a night in the console, and make docs/screensho
 	@scripts/need chromium fonts-inter
 	@$(BIN)/python scripts/screenshots
 
-ios: ## compile and test ios/ with Debian's swiftlang, in a root under build/ that is made once: 4 minutes, 4 GB
+ios: ## compile and test ios/ with Debian's swiftlang, in a root under build/ that is made once: some minutes, 3 GB
 	@scripts/swift root
 	@scripts/swift test
 	@scripts/swift app
