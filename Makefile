@@ -26,7 +26,7 @@ test: $(READY) $(DEPLOY_READY) ## run every test, then ask for full coverage of 
 	@scripts/need prometheus-alertmanager amtool prometheus promtool nghttpd node curl cc libnghttp2-dev \
 		libssl-dev chromium initdb postgres systemd-analyze nginx
 	@if [ "$$(id -u)" -eq 0 ]; then scripts/need buildah debootstrap; fi
-	$(BIN)/pytest -n auto --hypothesis-profile=ci
+	$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile=ci
 	$(BIN)/pytest -q -n0 -p no:randomly --hypothesis-profile=ci --cov --cov-config=tests/pure.coveragerc $(PURE_TESTS)
 
 fuzz: $(READY) ## send hostile input to a whole bridge, then play the random stories with other dice; ROUNDS=10

@@ -331,7 +331,8 @@ def test_no_migration_takes_anything_away() -> None:
                 assert "nullable=True" in words or "server_default" in words, f"{file.name}: {words}"
             if isinstance(call.func, ast.Attribute) and call.func.attr == "execute":
                 words = ast.unparse(call.args[0])
-                assert words.startswith(("f'CREATE ", 'f"CREATE ')), f"{file.name}: {words}"
+                adds = words.lstrip("f'\"").startswith(("CREATE ", "INSERT INTO meta "))
+                assert adds, f"{file.name}: {words}"
 
 
 def _of_op(function: ast.Attribute) -> bool:
