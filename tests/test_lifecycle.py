@@ -395,3 +395,14 @@ def test_an_alert_that_fires_anew_has_not_been_seen() -> None:
     story.receive(make_alert(firing=False))
     story.receive(make_alert(starts_at=at(3600)))
     assert [one.seen for one in story.incident.alerts.values()] == [False, True]
+
+
+def test_an_incident_belongs_to_the_trace_of_the_webhook_that_brought_its_last_news() -> None:
+    """A repeat brings none, and what is not traced takes none away."""
+    story = Story()
+    story.receive(make_alert(), traceparent="first")
+    story.receive(make_alert(), traceparent="a repeat")
+    assert story.incident.traceparent == "first"
+    story.receive(make_alert("Another"), traceparent="second")
+    story.receive(make_alert("A third"))
+    assert story.incident.traceparent == "second"

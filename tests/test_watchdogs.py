@@ -233,3 +233,19 @@ def test_each_heartbeat_has_an_incident_of_its_own() -> None:
     group = (("alertname", "PushkitBridgeHeartbeatMissing"), ("heartbeat", "prometheus"))
     assert watchdogs.slot_of("prometheus", "ops") == Slot(alerts.INTERNAL_SOURCE, "ops", group)
     assert watchdogs.slot_of("other", "ops") != watchdogs.slot_of("prometheus", "ops")
+
+
+# --- whose it is ------------------------------------------------------------------------------
+
+
+def test_where_nothing_is_waited_for_a_notification_is_left_as_it_is() -> None:
+    told = notification(make_alert("Watchdog"))
+    rest, names = watchdogs.take_out([], told, at(10))
+    assert rest is told
+    assert names == ()
+
+
+def test_a_heartbeat_that_nobody_has_looked_at_for_ten_minutes_is_abandoned() -> None:
+    """Until then another bridge may have it in its configuration."""
+    assert not watchdogs.abandoned(watch(), at(10 * MINUTE))
+    assert watchdogs.abandoned(watch(), at(10 * MINUTE + 1))
