@@ -21,7 +21,7 @@ from bridge.store.tables import meta, metadata
 
 _BATCH: Final = 500
 _OF_ITS_OWN: Final = ("serves", "roster")
-"""What an empty ledger has in `meta` as soon as its tables are made."""
+"""What each ledger has in `meta` by itself."""
 
 Progress = Callable[[str, int], None]
 
