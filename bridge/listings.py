@@ -111,9 +111,10 @@ def devices(found: Mapping[str, Any]) -> Iterator[str]:
     for one in found["devices"]:
         how = "enrolled" if one["enrolled"] else "configured"
         troubles = "; ".join(map(text, one["troubles"]))
+        heard = _time(one["heard_at"]) if one["heard_at"] else "never"
         yield (
             f"{text(one['name'])}  owner={text(one['owner'])}  {how}  tokens={_tokens(one)}  "
-            f"heard={_time(one['heard_at']) if one['heard_at'] else 'never'}  "
+            f"key={text(one['kid'] or 'none')}  heard={heard}  "
             f"{f'TROUBLE: {troubles}' if troubles else 'well'}"
         )
     if not found["devices"]:
@@ -130,6 +131,7 @@ def device(one: Mapping[str, Any]) -> Iterator[str]:
         "iOS": text(one["os_version"] or "not said yet"),
         "APNs": one["environment"] or "not said yet",
         "tokens": _tokens(one),
+        "key": text(one["kid"] or "none: its pushes are not sealed"),
         "heard": _time(one["heard_at"]) if one["heard_at"] else "never",
         "would ring": "yes" if one["would_ring"] else "NO",
     }

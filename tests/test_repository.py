@@ -47,6 +47,7 @@ PURE = frozenset(
         "routetree",
         "routing",
         "schedules",
+        "sealing",
         "silences",
         "templates",
         "texts",

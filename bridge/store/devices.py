@@ -20,7 +20,10 @@ ENROLLED_AS: Final = "its phone enrolled as"
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A phone and its tokens (hex), as the sender needs it. `topic` is the bundle id, without ".voip"."""
+    """A phone and its tokens (hex), as the sender needs it. `topic` is the bundle id, without ".voip".
+
+    `encryption_key` is its public key, base64url.
+    """
 
     name: str
     owner: str
@@ -28,6 +31,7 @@ class Device:
     environment: str
     voip_token: str | None = field(default=None, repr=False)
     alert_token: str | None = field(default=None, repr=False)
+    encryption_key: str | None = field(default=None, repr=False)
 
     def token(self, push: PushKind) -> str | None:
         """Give the token for this kind of push."""
@@ -156,4 +160,5 @@ def _device(row: RowMapping) -> Device:
         environment=row["environment"],
         voip_token=None if row["voip_trouble"] else row["voip_token"],
         alert_token=None if row["alert_trouble"] else row["alert_token"],
+        encryption_key=row["encryption_key"],
     )

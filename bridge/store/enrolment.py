@@ -85,15 +85,21 @@ async def make_code(connection: AsyncConnection, owner: str, device: str | None,
 
 
 async def enrol(
-    connection: AsyncConnection, code: str, wish: str | None, people: Collection[str], now: datetime
+    connection: AsyncConnection,
+    code: str,
+    wish: str | None,
+    people: Collection[str],
+    now: datetime,
+    key: str | None = None,
 ) -> tuple[Enrolled, str] | None:
     """Exchange a code for a device and its credential; None for a code that is wrong, used or too old.
 
     So it is with one for somebody who is not among `people` any more.
 
-    `wish` is what the phone would like to be called. A code for a device that enrolled before gives
-    that device to the new phone: the old credential and tokens are worth nothing any more. Where the
-    name has become another's since the code was made, it is no more than a wish.
+    `wish` is what the phone would like to be called, `key` its public encryption key. A code for a
+    device that enrolled before gives that device to the new phone: the old credential, tokens and key are
+    worth nothing any more. Where the name has become another's since the code was made, it is no more
+    than a wish.
     """
     good = (enrolments.c.code == digest(_same(code))) & (enrolments.c.expires_at > now)
     found = await connection.execute(
@@ -115,6 +121,7 @@ async def enrol(
         "heard_at": now,
         "silent_calls": 0,
         "removed_at": None,
+        "encryption_key": key,
         **dict.fromkeys(("environment", "topic", "app_version", "os_version")),
         **_no_token("voip"),
         **_no_token("alert"),
@@ -203,6 +210,12 @@ async def drop_token(connection: AsyncConnection, name: str, push: PushKind) -> 
     await connection.execute(update(devices).where(devices.c.name == name).values(_no_token(push)))
 
 
+async def put_key(connection: AsyncConnection, name: str, key: str | None, now: datetime) -> None:
+    """Take a phone's public encryption key, in place of the one before; None: it has none any more."""
+    values = {"encryption_key": key, "heard_at": now}
+    await connection.execute(update(devices).where(devices.c.name == name).values(values))
+
+
 def _token(push: PushKind, token: str, now: datetime) -> dict[str, Any]:
     return {f"{push}_token": token, f"{push}_registered_at": now, f"{push}_trouble": None}
 
@@ -213,7 +226,13 @@ def _no_token(push: PushKind) -> dict[str, Any]:
 
 async def revoke(connection: AsyncConnection, name: str, now: datetime) -> bool:
     """Let an enrolled device go: its credential and its tokens are forgotten. False where there is none."""
-    gone = {"removed_at": now, "credential": None, **_no_token("voip"), **_no_token("alert")}
+    gone = {
+        "removed_at": now,
+        "credential": None,
+        "encryption_key": None,
+        **_no_token("voip"),
+        **_no_token("alert"),
+    }
     enrolled = (devices.c.name == name) & devices.c.enrolled & devices.c.removed_at.is_(None)
     done = await connection.execute(update(devices).where(enrolled).values(gone))
     await leave_to_enrolled(connection)  # what it had taken over from the configuration rings again

@@ -210,6 +210,8 @@ devices = Table(
     Column("app_version", Text),
     Column("os_version", Text),
     _instant("enrolled_at"),
+    # Its public key, base64url: what its pushes are sealed for.
+    Column("encryption_key", Text),
     # When it last said anything, and how many calls in a row it has accepted and never received.
     _instant("heard_at"),
     Column("silent_calls", Integer, nullable=False, server_default="0"),

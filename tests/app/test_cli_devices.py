@@ -103,10 +103,10 @@ async def test_list_says_of_each_phone_whose_it_is_and_how_it_is(world: World) -
     await Handset.enrolled(world, "bob")
     result = await ask(world, "devices", "list")
     assert result.stdout.splitlines() == [
-        "alice-iphone  owner=alice  configured  tokens=voip,alert  heard=never  well",
-        "alice-new  owner=alice  enrolled  tokens=voip  heard=2026-11-25T02:00:00Z  well",
-        "bob-iphone  owner=bob  configured  tokens=voip,alert  heard=never  well",
-        "bob-iphone-2  owner=bob  enrolled  tokens=none  heard=2026-11-25T02:00:00Z  TROUBLE: it has no VoIP token, so it cannot show a call: open the app on it",
+        "alice-iphone  owner=alice  configured  tokens=voip,alert  key=none  heard=never  well",
+        "alice-new  owner=alice  enrolled  tokens=voip  key=none  heard=2026-11-25T02:00:00Z  well",
+        "bob-iphone  owner=bob  configured  tokens=voip,alert  key=none  heard=never  well",
+        "bob-iphone-2  owner=bob  enrolled  tokens=none  key=none  heard=2026-11-25T02:00:00Z  TROUBLE: it has no VoIP token, so it cannot show a call: open the app on it",
     ]
     listed = json.loads((await ask(world, "devices", "list", "-o", "json")).stdout)
     assert listed == (await world.get("/api/v1/devices")).json
@@ -151,6 +151,7 @@ async def test_show_tells_all_about_one_phone(world: World) -> None:
         "  iOS         26.4",
         "  APNs        production",
         "  tokens      voip",
+        "  key         none: its pushes are not sealed",
         "  heard       2026-11-25T02:00:00Z",
         "  would ring  yes",
     ]

@@ -14,6 +14,7 @@ from bridge.api.phone import shapes, telling
 from bridge.api.phone.operations import Answer, Asked, Attempts, Operation, slow_down
 from bridge.desk import Desk
 from bridge.pushes import PushKind, mask
+from bridge.sealing import kid
 from bridge.store import Tx, enrolment
 from bridge.store.enrolment import Enrolled, Tokens
 from bridge.texts import NAME, one_line
@@ -74,6 +75,24 @@ class Devices:
                 refusals=(404,),
                 parameters=(("kind", "path", {"type": "string", "enum": ["voip", "alert"]}),),
             ),
+            Operation(
+                "putKey",
+                "PUT",
+                f"{here}/encryption-key",
+                self.put_key,
+                "Have pushes sealed for another key",
+                shapes.Device,
+                body=shapes.PutKey,
+                refusals=(400, 413),
+            ),
+            Operation(
+                "dropKey",
+                "DELETE",
+                f"{here}/encryption-key",
+                self.drop_key,
+                "Forget the key: the phone cannot open what is sealed",
+                shapes.Device,
+            ),
         ]
 
     async def enrol(self, asked: Asked) -> Answer:
@@ -101,7 +120,7 @@ class Devices:
         people = self._desk.settings.people
 
         async def job(tx: Tx) -> tuple[Enrolled, str] | None:
-            done = await enrolment.enrol(tx.connection, body.code, wish, people, tx.now)
+            done = await enrolment.enrol(tx.connection, body.code, wish, people, tx.now, body.encryption_key)
             if done is not None:
                 await enrolment.put_tokens(tx.connection, done[0].name, said, tx.now)
                 tx.changed = True  # the stream of a phone whose name this one took over ends
@@ -157,6 +176,23 @@ class Devices:
             return problem(404, "there are two kinds of tokens: voip and alert")
         await self._desk.store.write(lambda tx: enrolment.drop_token(tx.connection, asked.sender.name, kind))
         log.info("token dropped", device=asked.sender.name, push=kind)
+        return await self._shown(asked)
+
+    async def put_key(self, asked: Asked) -> Answer:
+        """Take another key: what is claimed from now on is sealed for it, a repeated push too."""
+        return await self._keep(asked, asked.body.encryption_key)
+
+    async def drop_key(self, asked: Asked) -> Answer:
+        """Forget the key."""
+        return await self._keep(asked, None)
+
+    async def _keep(self, asked: Asked, key: str | None) -> Answer:
+        async def job(tx: Tx) -> None:
+            if await enrolment.stands(tx.connection, asked.sender):
+                await enrolment.put_key(tx.connection, asked.sender.name, key, tx.now)
+
+        await self._desk.store.write(job)
+        log.info("encryption key changed", device=asked.sender.name, kid=key and kid(key))
         return await self._shown(asked)
 
     async def _shown(self, asked: Asked) -> Answer:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from bridge.pushes import Environment
+from bridge.sealing import read_key
 from bridge.store.calls import ReceiptKind
 
 EventId: TypeAlias = Annotated[
@@ -29,6 +30,16 @@ Time: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})
 Version: TypeAlias = Annotated[str, Meta(max_length=64)]
 BundleId: TypeAlias = Annotated[
     str, Meta(max_length=155, pattern="^[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+$", examples=["com.example.oncall"])
+]
+EncryptionKey: TypeAlias = Annotated[
+    str,
+    Meta(
+        min_length=43,
+        max_length=43,
+        pattern="^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+        description="An X25519 public key: 32 raw bytes as base64url, without padding.",
+        examples=["yWhDiBhHQZwaVeMMWLE_RSWRgHdfAxQWbDSBbotWOSc"],
+    ),
 ]
 DeviceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^\\x00-\\x1f\\x7f]*$")]
 
@@ -50,6 +61,22 @@ class Enrol(Struct):
     name: DeviceName | None = None
     app_version: Version | None = None
     os_version: Version | None = None
+    encryption_key: EncryptionKey | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what only looks like a key."""
+        if self.encryption_key is not None:
+            read_key(self.encryption_key)
+
+
+class PutKey(Struct):
+    """The public key for which pushes are sealed from now on."""
+
+    encryption_key: EncryptionKey
+
+    def __post_init__(self) -> None:
+        """Refuse what only looks like a key."""
+        read_key(self.encryption_key)
 
 
 class PutTokens(Struct):
@@ -101,6 +128,7 @@ class PostReceipt(Act):
 class Device(Struct):
     """A device as the bridge knows it.
 
+    `kid` is the id of the key for which its pushes are sealed, null without one.
     `troubles` say what is wrong and what to do. `would_ring`: whether it would tonight, as far as is known.
     """
 
@@ -111,6 +139,7 @@ class Device(Struct):
     bundle_id: str | None
     has_voip_token: bool
     has_alert_token: bool
+    kid: str | None
     app_version: str | None
     os_version: str | None
     enrolled_at: Time | None

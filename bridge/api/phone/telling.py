@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping
 from bridge import incidents
 from bridge.api.phone import shapes
 from bridge.digest import digest
+from bridge.sealing import kid
 from bridge.store.enrolment import doubtful, troubles, usable
 from bridge.texts import rfc3339
 
@@ -30,6 +31,7 @@ def device(row: RowMapping, people: Collection[str]) -> shapes.Device:
         bundle_id=row["topic"],
         has_voip_token=row["voip_token"] is not None,
         has_alert_token=row["alert_token"] is not None,
+        kid=row["encryption_key"] and kid(row["encryption_key"]),
         app_version=row["app_version"],
         os_version=row["os_version"],
         enrolled_at=time(row["enrolled_at"]),

@@ -118,7 +118,7 @@ public struct Bridge: Sendable {
 
     // MARK: parts
 
-    private static let keyPath = "/api/v1/devices/self/encryption-key"
+    private static let keyPath = "/api/v1/device/encryption-key"
 
     private func incidentPath(_ id: String) -> String { "/api/v1/incidents/" + escaped(id) }
 
