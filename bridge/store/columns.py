@@ -1,4 +1,4 @@
-"""A time in the ledger is an integer; a list of values has an end."""
+"""A time in the ledger is an integer; a list of names that a statement is given is one value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Dialect, TypeDecorator
+import orjson
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Dialect,
+    Text,
+    TypeDecorator,
+    bindparam,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -35,6 +49,54 @@ class Instant(TypeDecorator[datetime]):
         """Come out."""
         del dialect
         return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+class _Names(TypeDecorator[Sequence[str]]):
+    """A list of strings as one value: an array for PostgreSQL, JSON for SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the type."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(Text()))
+
+    def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
+        """Go in."""
+        names = list(value or ())
+        return orjson.dumps(names).decode() if dialect.name == "sqlite" else names
+
+
+class _Among(FunctionElement[bool]):
+    """A column, and the list that its value is one of."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: Any = None) -> Any:
+        """Be a condition as it is: SQLAlchemy would compare a function's value with 1, without its index."""
+        del against
+        return self
+
+
+@compiles(_Among, "sqlite")
+def _in_json(element: _Among, compiler: Any, **how: Any) -> str:
+    column, names = (compiler.process(clause, **how) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({names}))"  # noqa: S608 - the compiler's own words
+
+
+@compiles(_Among, "postgresql")
+def _in_array(element: _Among, compiler: Any, **how: Any) -> str:
+    column, names = (compiler.process(clause, **how) for clause in element.clauses)
+    return f"{column} = ANY ({names})"
+
+
+def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Make the condition that a column holds one of the names that a statement is given as `name`.
+
+    They are one value, however many: an IN list is another statement for each length of it.
+    """
+    return _Among(column, bindparam(name, type_=_Names))
 
 
 def instant(name: str, *, nullable: bool = True) -> Column[datetime]:

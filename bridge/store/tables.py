@@ -102,6 +102,8 @@ episodes = Table(
     _instant("mentioned_at"),
 )
 _partial("open_episodes", episodes.c.source, episodes.c.fingerprint, where="status = 'firing'")
+OPEN_EPISODE: Final = episodes.c.status == literal_column("'firing'")
+"""As OPEN_INCIDENT."""
 
 # What was accepted: a row for each notification, written in its own transaction, and never changed.
 notifications = Table(

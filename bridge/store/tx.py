@@ -8,16 +8,17 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Executable, bindparam, func, literal_column, select, update
+from sqlalchemy import Executable, bindparam, func, literal_column, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.alerts import Notification
 from bridge.incidents import Change, Episode, Incident, Page
 from bridge.oncall import Phone, Phones, Roster
 from bridge.store import overrides, rows, silences
-from bridge.store.columns import chunks
+from bridge.store.columns import among, chunks
 from bridge.store.stage import Accepted, Scope, Stage
 from bridge.store.tables import (
+    OPEN_EPISODE,
     OPEN_INCIDENT,
     devices,
     episodes,
@@ -39,7 +40,43 @@ _PHONE: Final = (
 """The fields of a Phone; tokens of a hundred thousand would be memory."""
 
 _PHONES_AT_ONCE: Final = 2_000
+_PHONES: Final = (
+    select(*_PHONE)
+    .where(devices.c.removed_at.is_(None) & (devices.c.name > bindparam("after")))
+    .order_by(devices.c.name)
+    .limit(_PHONES_AT_ONCE)
+)
+_MARK: Final = select(meta.c.value).where(meta.c.name == literal_column("'roster'"))
 
+_CONCERNED: Final = union(
+    select(incidents.c.id).where(OPEN_INCIDENT & among(incidents.c.slot, "slots")),
+    select(episodes.c.incident_id).where(
+        OPEN_EPISODE
+        & (episodes.c.source == bindparam("source"))
+        & among(episodes.c.fingerprint, "fingerprints")
+    ),
+)
+"""The open incidents of slots, and those in which an alert is open."""
+
+_INCIDENTS: Final = select(incidents).where(among(incidents.c.id, "ids"))
+_EPISODES: Final = select(episodes).where(among(episodes.c.incident_id, "ids"))
+_KNOWN_PAGES: Final = select(pages.c.id).where(among(pages.c.id, "ids"))
+
+_ADD_NOTIFICATION: Final = notifications.insert()
+_ADD_INCIDENT: Final = incidents.insert()
+_ADD_EPISODE: Final = episodes.insert()
+_ADD_PAGE: Final = pages.insert()
+_ADD_EVENT: Final = timeline.insert()
+_CHANGE_INCIDENT: Final = update(incidents).where(incidents.c.id == bindparam("_id"))
+_CHANGE_EPISODE: Final = update(episodes).where(
+    (episodes.c.incident_id == bindparam("_incident")) & (episodes.c.fingerprint == bindparam("_fingerprint"))
+)
+
+_MINE: Final = update(pages).where(among(pages.c.incident_id, "ids")).values(withdrawn=bindparam("why"))
+_WITHDRAW_WAITING: Final = _MINE.where(pages.c.state == "waiting").values(
+    state="settled", outcome="withdrawn", reason=bindparam("why"), settled_at=bindparam("now")
+)
+_WITHDRAW_SENDING: Final = _MINE.where(pages.c.state == "sending")
 
 _AT_ONCE: Final = 200
 """Rows that are made or read in one step of the loop."""
@@ -61,8 +98,7 @@ class Memory:
 
     async def phones(self, connection: AsyncConnection) -> Phones:
         """Give them as they are in this transaction."""
-        marked = select(meta.c.value).where(meta.c.name == literal_column("'roster'"))
-        mark: str | None = (await connection.execute(marked)).scalar()
+        mark: str | None = (await connection.execute(_MARK)).scalar()
         if mark is None or mark != self._mark:
             self._phones = Phones(await _phones(connection))
             self._mark = mark
@@ -74,9 +110,7 @@ async def _phones(connection: AsyncConnection) -> list[Phone]:
     found: list[Phone] = []
     part: Sequence[Any] = ()
     while not found or len(part) == _PHONES_AT_ONCE:
-        after = devices.c.name > (found[-1].name if found else "")
-        query = select(*_PHONE).where(devices.c.removed_at.is_(None) & after)
-        part = (await connection.execute(query.order_by(devices.c.name).limit(_PHONES_AT_ONCE))).all()
+        part = (await connection.execute(_PHONES, {"after": found[-1].name if found else ""})).all()
         found += [Phone(*row) for row in part]
         if not part:
             break
@@ -101,22 +135,22 @@ class Tx:
         """Load the incidents of these scopes, each with all its episodes."""
         ids = {name for scope in scopes for name in scope.ids}
         slots = {rows.slot_key(slot) for scope in scopes for slot in scope.slots}
-        for chunk in chunks(sorted(slots)):
-            ids |= await self._ids(incidents.c.id, OPEN_INCIDENT & incidents.c.slot.in_(chunk))
-        for source in {scope.source for scope in scopes if scope.fingerprints}:
-            mine = (episodes.c.source == source) & (episodes.c.status == "firing")
-            wanted = {name for scope in scopes if scope.source == source for name in scope.fingerprints}
-            for chunk in chunks(sorted(wanted)):
-                ids |= await self._ids(episodes.c.incident_id, mine & episodes.c.fingerprint.in_(chunk))
+        alerts: dict[str, set[str]] = {}
+        for scope in scopes:
+            if scope.fingerprints:
+                alerts.setdefault(scope.source, set()).update(scope.fingerprints)
+        if slots and not alerts:
+            alerts[""] = set()
+        for source, fingerprints in alerts.items():
+            wanted = {"slots": slots, "source": source, "fingerprints": fingerprints}
+            ids |= set((await self.connection.execute(_CONCERNED, wanted)).scalars())
+            slots = set()
         self._stage.loaded(await load_incidents(self.connection, sorted(ids - self._stage.known)))
         return self._stage.matching(*scopes)
 
     def matching(self, scope: Scope) -> tuple[Incident, ...]:
         """Give the incidents of a scope that was loaded before, as they are staged now."""
         return self._stage.matching(scope)
-
-    async def _ids(self, column: Any, where: ColumnElement[bool]) -> set[str]:
-        return set((await self.connection.execute(select(column).where(where))).scalars())
 
     async def phones(self) -> Phones:
         """Give what a decision needs to know of every device, as it is in this transaction."""
@@ -153,14 +187,14 @@ class Tx:
         """Write what is staged: notifications, incidents, episodes, withdrawn pages, new pages, timeline."""
         stage = self._stage
         changed = stage.changed()
-        await self._write(notifications.insert(), map(rows.notification_row, stage.accepted))
+        await self._write(_ADD_NOTIFICATION, map(rows.notification_row, stage.accepted))
         await self._write_incidents(changed)
         await self._write_episodes(changed)
         await self._write_silences(changed)
         await self._withdraw(stage)
         await self._write_pages(stage)
         await self._write(
-            timeline.insert(),
+            _ADD_EVENT,
             (
                 {"incident_id": incident_id, "at": self.now, "kind": event.kind, "text": event.text}
                 for incident_id, event in stage.events
@@ -177,16 +211,16 @@ class Tx:
     async def _write_incidents(self, changed: Sequence[_Changed]) -> None:
         # The old ones first: one of them may leave the slot that a new one takes.
         await self._write(
-            update(incidents).where(incidents.c.id == bindparam("_id")),
+            _CHANGE_INCIDENT,
             ({**rows.incident_row(after), "_id": after.id} for before, after in changed if before),
         )
         await self._write(
-            incidents.insert(), (rows.incident_row(after) for before, after in changed if before is None)
+            _ADD_INCIDENT, (rows.incident_row(after) for before, after in changed if before is None)
         )
 
     async def _write_episodes(self, changed: Sequence[_Changed]) -> None:
         await self._write(
-            episodes.insert(),
+            _ADD_EPISODE,
             (
                 rows.episode_row(of.id, of.slot.source, one)
                 for of, one, known in _differing(changed)
@@ -194,9 +228,7 @@ class Tx:
             ),
         )
         await self._write(
-            update(episodes)
-            .where(episodes.c.incident_id == bindparam("_incident"))
-            .where(episodes.c.fingerprint == bindparam("_fingerprint")),
+            _CHANGE_EPISODE,
             (
                 rows.episode_row(of.id, of.slot.source, one)
                 | {"_incident": of.id, "_fingerprint": one.fingerprint}
@@ -216,11 +248,9 @@ class Tx:
         for incident_id, reason in stage.withdrawn.items():
             by_reason.setdefault(reason, []).append(incident_id)
         for reason, ids in by_reason.items():
-            over = {"state": "settled", "outcome": "withdrawn", "reason": reason, "settled_at": self.now}
-            for chunk in chunks(ids):
-                mine = update(pages).where(pages.c.incident_id.in_(chunk)).values(withdrawn=reason)
-                await self.connection.execute(mine.where(pages.c.state == "waiting").values(over))
-                await self.connection.execute(mine.where(pages.c.state == "sending"))
+            mine = {"ids": ids, "why": reason}
+            await self.connection.execute(_WITHDRAW_WAITING, mine | {"now": self.now})
+            await self.connection.execute(_WITHDRAW_SENDING, mine)
 
     async def _write_pages(self, stage: Stage) -> None:
         """Insert pages; one that is there already is the same page, for its id says so.
@@ -228,10 +258,10 @@ class Tx:
         So it is with a stand-in that two failures ask for, or that rang before a reload in its own name.
         """
         known: set[str] = set()
-        for chunk in chunks(stage.perhaps_known()):
-            known |= await self._ids(pages.c.id, pages.c.id.in_(chunk))
+        if perhaps := stage.perhaps_known():
+            known = set((await self.connection.execute(_KNOWN_PAGES, {"ids": perhaps})).scalars())
         await self._write(
-            pages.insert(),
+            _ADD_PAGE,
             (
                 rows.page_row(page, self.now, stage.dropped.get(page.id))
                 for page in stage.pages.values()
@@ -254,9 +284,9 @@ async def load_incidents(connection: AsyncConnection, ids: Sequence[str]) -> tup
     heads: dict[str, Any] = {}
     alerts: dict[str, dict[str, Episode]] = {}
     for chunk in chunks(ids):
-        found = await connection.execute(select(incidents).where(incidents.c.id.in_(chunk)))
+        found = await connection.execute(_INCIDENTS, {"ids": chunk})
         heads.update((row["id"], row) for row in found.mappings())
-        found = await connection.execute(select(episodes).where(episodes.c.incident_id.in_(chunk)))
+        found = await connection.execute(_EPISODES, {"ids": chunk})
         for part in found.mappings().partitions(_AT_ONCE):
             for row in part:
                 alerts.setdefault(row["incident_id"], {})[row["fingerprint"]] = rows.episode(row)

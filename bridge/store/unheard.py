@@ -10,16 +10,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import delete, exists, literal_column, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.incidents import Incident
-from bridge.store.tables import episodes, unheard
+from bridge.store.tables import OPEN_EPISODE, episodes, unheard
 
 _FIRES: Final = exists().where(
-    (episodes.c.source == unheard.c.source)
-    & (episodes.c.fingerprint == unheard.c.fingerprint)
-    & (episodes.c.status == literal_column("'firing'"))  # in the index's own words
+    (episodes.c.source == unheard.c.source) & (episodes.c.fingerprint == unheard.c.fingerprint) & OPEN_EPISODE
 )
 
 
