@@ -7,17 +7,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, get_args
 
 import orjson
 from jinja2 import Template, meta
 
+from bridge import sealing
 from bridge.digest import CALLER_NAME, REASON, RECEIVER, VARIABLES, Case, Digest, digest
 from bridge.incidents import Episode, Incident, Page, PageKind
 from bridge.policy import InterruptionLevel
 from bridge.pushes import PushKind
+from bridge.sealing import Seal
 from bridge.templates import Bounded
 from bridge.texts import number, one_line, rfc3339
 
@@ -27,6 +29,8 @@ ALERT_LIMIT: Final = 4096
 
 _RECEIPT: Final = 1536
 """The most that receipt_url and receipt_token may take, in bytes of JSON."""
+_SEALED_RECEIPT: Final = 640
+"""As _RECEIPT, where it is sealed: base64 and padding need room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,48 +83,75 @@ class Renderer:
         push: PushKind,
         incidents: Sequence[Incident],
         levels: Sequence[InterruptionLevel],
+        seal: Seal | None = None,
     ) -> bytes:
-        """Render what pages of this kind are told by; `levels` are those that they ask for."""
-        if kind == "resolved":
-            return self.resolved(shown, incidents)
-        if kind == "acknowledged":
-            return self.acknowledged(shown, incidents)
-        if push == "voip":
-            return self.voip(shown, incidents)
-        return self.alert(shown, incidents, min(levels, key=get_args(InterruptionLevel).index))
+        """Render what pages of this kind are told by; `levels` are those that they ask for.
 
-    def voip(self, shown: Shown, incidents: Sequence[Incident]) -> bytes:
+        `seal` None: in the clear. What cannot be sealed says nothing, and `warn` is told.
+        """
+        if kind == "resolved":
+            return self.resolved(shown, incidents, seal)
+        if kind == "acknowledged":
+            return self.acknowledged(shown, incidents, seal)
+        if push == "voip":
+            return self.voip(shown, incidents, seal)
+        return self.alert(shown, incidents, min(levels, key=get_args(InterruptionLevel).index), seal)
+
+    def voip(self, shown: Shown, incidents: Sequence[Incident], seal: Seal | None = None) -> bytes:
         """Render a call."""
         view = digest(incidents)
         caller_name, reason = self._lines(view)
-        facts = {"call": self._call(shown), "caller_name": caller_name, "reason": reason}
-        return _fit({"aps": {}, "v": VERSION} | facts | _facts(view), map(_entry, view.cases), VOIP_LIMIT)
+        facts = {"call": self._call(shown, seal), "caller_name": caller_name, "reason": reason}
+        payload = {"aps": {}, "v": VERSION} | facts | _facts(view)
+        return self._encoded(payload, map(_entry, view.cases), VOIP_LIMIT, seal)
 
-    def alert(self, shown: Shown, incidents: Sequence[Incident], level: InterruptionLevel) -> bytes:
+    def alert(
+        self,
+        shown: Shown,
+        incidents: Sequence[Incident],
+        level: InterruptionLevel,
+        seal: Seal | None = None,
+    ) -> bytes:
         """Render a notification that a person must see: a fallback, or a step with `push: alert`."""
         view = digest(incidents)
-        call = self._call(shown)
+        call = self._call(shown, seal)
         aps = _aps(*self._lines(view), level)
         if "receipt_url" in call:
             aps["mutable-content"] = 1  # lets the app's notification service extension post the receipt
         payload = {"aps": aps, "v": VERSION, "kind": "alert", "call": call}
-        return _fit(payload | _facts(view), map(_entry, view.cases), ALERT_LIMIT)
+        return self._encoded(payload | _facts(view), map(_entry, view.cases), ALERT_LIMIT, seal)
 
-    def resolved(self, shown: Shown, incidents: Sequence[Incident]) -> bytes:
+    def resolved(self, shown: Shown, incidents: Sequence[Incident], seal: Seal | None = None) -> bytes:
         """Render the quiet notification that incidents are over, and whether they resolved or expired."""
         view = digest(incidents)
         aps = _aps(*_marked(view, *_over(view)), "passive")
-        payload = {"aps": aps, "v": VERSION, "kind": "resolved", "call": self._call(shown)}
+        payload = {"aps": aps, "v": VERSION, "kind": "resolved", "call": self._quiet(shown, seal)}
         entries = (_entry(case) | {"resolution": _resolution(case)} for case in view.cases)
-        return _fit(payload | _facts(view), entries, ALERT_LIMIT)
+        return self._encoded(payload | _facts(view), entries, ALERT_LIMIT, seal)
 
-    def acknowledged(self, shown: Shown, incidents: Sequence[Incident]) -> bytes:
+    def acknowledged(self, shown: Shown, incidents: Sequence[Incident], seal: Seal | None = None) -> bytes:
         """Render the quiet notification that somebody has them."""
         view = digest(incidents)
         aps = _aps(*_marked(view, *_taken(view)), "passive")
-        payload = {"aps": aps, "v": VERSION, "kind": "acknowledged", "call": self._call(shown)}
+        payload = {"aps": aps, "v": VERSION, "kind": "acknowledged", "call": self._quiet(shown, seal)}
         entries = (_entry(case) | {"acknowledged_by": _owner(case)} for case in view.cases)
-        return _fit(payload | _facts(view), entries, ALERT_LIMIT)
+        return self._encoded(payload | _facts(view), entries, ALERT_LIMIT, seal)
+
+    def _encoded(
+        self, payload: dict[str, Any], entries: Iterator[dict[str, Any]], limit: int, seal: Seal | None
+    ) -> bytes:
+        if seal is None:
+            return orjson.dumps(_fit(payload, entries, limit))
+        if seal.key is None:
+            return orjson.dumps(sealing.without_key(payload))
+        seen = sealing.shown(payload)
+        room = sealing.room(seen, limit)
+        content = _shorter(_fit(sealing.hidden(payload), entries, room), room)
+        try:
+            return orjson.dumps(sealing.sealed(seen, content, seal.key, seal.ephemeral))
+        except ValueError as error:
+            self._warn(f"a push cannot be sealed, and says nothing: {error}")
+            return orjson.dumps(sealing.without_key(payload))
 
     def _lines(self, view: Digest) -> tuple[str, str]:
         return _marked(
@@ -149,14 +180,18 @@ class Renderer:
             self._warn(f"templates.{key} gave nothing")
         return line
 
-    def _call(self, shown: Shown) -> dict[str, str]:
+    def _quiet(self, shown: Shown, seal: Seal | None) -> dict[str, str]:
+        """As `_call`. The app's extension must open what is sealed, but nobody awaits its receipt."""
+        return self._call(shown if seal is None else replace(shown, receipt_url=None), seal)
+
+    def _call(self, shown: Shown, seal: Seal | None) -> dict[str, str]:
         call = {"id": shown.id, "uuid": shown.uuid, "expires_at": rfc3339(shown.expires_at)}
         if shown.receipt_url is None:
             return call
         receipt = {"receipt_url": shown.receipt_url}
         if shown.receipt_token is not None:
             receipt["receipt_token"] = shown.receipt_token
-        if len(orjson.dumps(receipt)) > _RECEIPT:
+        if len(orjson.dumps(receipt)) > (_RECEIPT if seal is None else _SEALED_RECEIPT):
             # A ring without a receipt is better than none.
             self._warn("receipt_url is too long for a push, and is left out")
             return call
@@ -224,8 +259,8 @@ def _over(view: Digest) -> tuple[str, str]:
     return f"{resolved}, {expired} expired" if expired else resolved, view.titles
 
 
-def _fit(payload: dict[str, Any], entries: Iterator[dict[str, Any]], limit: int) -> bytes:
-    """Encode with as many incidents as there is room for, the first in any case."""
+def _fit(payload: dict[str, Any], entries: Iterator[dict[str, Any]], limit: int) -> dict[str, Any]:
+    """Add as many incidents as there is room for, the first in any case."""
     total = payload["counts"]["incidents"]
     room = limit - len(orjson.dumps(payload | {"incidents": [], "incidents_omitted": total}))
     kept: list[dict[str, Any]] = []
@@ -235,7 +270,17 @@ def _fit(payload: dict[str, Any], entries: Iterator[dict[str, Any]], limit: int)
             break
         kept.append(entry)
     omitted = {"incidents_omitted": total - len(kept)} if len(kept) < total else {}
-    return orjson.dumps(payload | {"incidents": kept} | omitted)
+    return payload | {"incidents": kept} | omitted
+
+
+def _shorter(content: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Cut the line that says why where even one incident is too much: JSON can double its length."""
+    over = len(orjson.dumps(content)) - limit
+    if over <= 0:
+        return content
+    lines, name = (content["alert"], "body") if "alert" in content else (content, "reason")
+    short = lines | {name: one_line(lines[name], max(len(lines[name].encode()) - over, 4))}
+    return content | {"alert": short} if "alert" in content else short
 
 
 def outgoing_webhook(incident: Incident, page: Page, now: datetime) -> bytes:
