@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a run. `slowest`: seconds until a webhook of ours was accepted; `settled` as a whole."""
+    """What came of a run. `slowest`: seconds until a webhook of ours was accepted; `settled` as a whole.
+
+    `memory`: that of the biggest bridge, in MiB, at most in each tenth of the run and at its end.
+    """
 
     plan: Plan
     verdict: Verdict
@@ -54,6 +57,7 @@ class Report:
     notes: Mapping[str, int]
     slowest: float
     settled: float
+    memory: Sequence[float]
     skipped: str = ""
 
 
@@ -85,6 +89,7 @@ async def chaos(plan: Plan, folder: Path, say: Callable[[str], None]) -> Report:
             notes=dict(world.notes),
             slowest=max(alert.waited for alert in world.feed.alerts),
             settled=settled,
+            memory=tenths(world.memory),
             skipped=""
             if plan.kind == "postgresql" or world.disk
             else "no full disk: it takes root, and mount",
@@ -109,6 +114,13 @@ async def _strike(world: World, plan: Plan, dice: random.Random, say: Callable[[
         await task
     await faults.over(world)
     say(f"{plan.kind}: the faults are over; {len(world.feed.alerts)} alerts so far")
+
+
+def tenths(sizes: Sequence[float]) -> list[float]:
+    """Give the highest of each tenth, and the last."""
+    count = min(10, len(sizes))
+    parts = [sizes[len(sizes) * n // count : len(sizes) * (n + 1) // count] for n in range(count)]
+    return [*(max(part) for part in parts), *sizes[-1:]]
 
 
 # --- afterwards -------------------------------------------------------------------------------

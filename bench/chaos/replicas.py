@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from bench.load import ground
 from bridge.children import Child
 from bridge.client import Client, ClientError
 from bridge.rig import PROGRAM, Rig
@@ -73,6 +74,14 @@ class Replica:
         self._child: Child | None = None
         self._came = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def memory(self) -> float | None:
+        """Give its resident memory in MiB; None while it does not run."""
+        if self._child is None or self._child.process.returncode is not None:
+            return None
+        with suppress(OSError, IndexError):  # it has just ended
+            return ground.memory(self._child.process.pid)
+        return None
 
     def begin(self) -> None:
         """Run from now on."""

@@ -41,6 +41,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"  {delay.seconds:5.1f} s, {delay.incident}: {', '.join(delay.faults) or 'no fault'}"
     for note, count in sorted(report.notes.items()):
         yield f"{count} times: {note}"
+    sizes = " ".join(f"{size:.0f}" for size in report.memory)
+    yield f"MiB of the biggest bridge, at most in each tenth of the run, and at its end: {sizes}"
     yield f"settled within {report.settled:.1f} s"
     yield from (f"WRONG: {what}" for what in verdict.wrong)
     if not verdict.wrong:

@@ -47,7 +47,10 @@ class Span:
 
 
 class World:
-    """What a fault can reach. `spans` are the faults that have been."""
+    """What a fault can reach. `spans` are the faults that have been.
+
+    `memory` is that of the biggest bridge, in MiB, about once a second.
+    """
 
     def __init__(self, kind: Kind, rig: Rig, dice: random.Random) -> None:
         self.kind = kind
@@ -55,6 +58,7 @@ class World:
         self.dice = dice
         self.notes: Counter[str] = Counter()
         self.spans: list[Span] = []
+        self.memory: list[float] = []
         self.replicas: list[Replica] = []
         self.to_ledger: list[Proxy] = []
         self.to_apns: list[Proxy] = []
@@ -77,8 +81,10 @@ class World:
             self.spans.append(Span(name, began, time.time()))
 
     async def watch(self) -> None:
-        """Tell alerts that the ledger has them, until cancelled."""
+        """Tell alerts that the ledger has them, and look how big the bridges are, until cancelled."""
         while True:
+            sizes = [replica.memory() for replica in self.replicas]
+            self.memory.append(max(size or 0.0 for size in sizes))
             with suppress(Exception):  # PostgreSQL may be away
                 known = await self.ledger.names()
                 for alert in self.feed.alerts:
