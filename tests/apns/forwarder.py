@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Self
 
-from peer import cancelled, stopped
+from listener import Listener, streams
+from peer import cancelled
 
 
 class Forwarder:
@@ -17,13 +18,13 @@ class Forwarder:
         self._writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        self.url = f"https://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = Listener(streams(self._carry), end=self._end)
+        await self._server.__aenter__()
+        self.url = f"https://127.0.0.1:{self._server.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        await stopped(self._server, self._end)
+        await self._server.__aexit__()
 
     def cut(self) -> None:
         """No octet, no FIN, no RST: the sockets stay as they are, and nobody reads them."""

@@ -20,20 +20,9 @@ from h2.events import (
     StreamReset,
 )
 from h2.settings import SettingCodes
+from listener import PATIENCE, Listener, streams
 
 from bridge.apns import framing
-
-PATIENCE = 30.0  # seconds; only a failing test waits that long
-
-
-async def stopped(server: asyncio.Server, end: Callable[[], object]) -> None:
-    """Wait until a closed server serves nobody; `end` ends what it serves, also what was just accepted."""
-    async with asyncio.timeout(PATIENCE):
-        await asyncio.sleep(0)
-        # `wait_closed` of 3.11 does not wait.
-        while end() or getattr(server, "_active_count", 0):  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(0.001)
-        await server.wait_closed()
 
 
 def cancelled(tasks: set[asyncio.Task[None]]) -> int:
@@ -135,17 +124,17 @@ class Peer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = Listener(streams(self._serve), self.context, end=lambda: cancelled(self._tasks))
+        await self._server.__aenter__()
+        self.port = self._server.port
         self.url = f"https://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
         for link in self.links:
             if link.writer.transport is not None:
                 link.writer.transport.abort()
-        await stopped(self._server, lambda: cancelled(self._tasks))
+        await self._server.__aexit__()
 
     async def next(self) -> Request:
         return await asyncio.wait_for(self.arrived.get(), PATIENCE)
@@ -247,14 +236,10 @@ RawScript = Callable[[RawLink], Awaitable[None]]
 async def raw_peer(context: ssl.SSLContext | None, script: RawScript) -> AsyncIterator[RawServer]:
     """Run a server which reads the client's preface and then does as the script says."""
     server = RawServer(script, preface=context is not None)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=context)
-    server.port = listening.sockets[0].getsockname()[1]
-    server.url = f"https://127.0.0.1:{server.port}"
-    try:
+    async with Listener(streams(server.serve), context, end=lambda: cancelled(server.tasks)) as listening:
+        server.port = listening.port
+        server.url = f"https://127.0.0.1:{server.port}"
         yield server
-    finally:
-        listening.close()
-        await stopped(listening, lambda: cancelled(server.tasks))
 
 
 class RawServer:

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import nghttp2
 from apnsworld import World
 from h2.settings import SettingCodes
-from peer import PATIENCE, Link, Peer, Request, stopped
+from listener import PATIENCE, Listener
+from peer import Link, Peer, Request
 
 from bridge.apns import framing
 
@@ -210,14 +211,9 @@ class Library:
 @contextlib.asynccontextmanager
 async def library(world: World, behaviour: Behaviour, folder: Path, port: int) -> AsyncIterator[Served]:
     served = Library(nghttp2.load(), behaviour)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Answering(served), "127.0.0.1", 0, ssl=world.server_context())
-    served.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with Listener(lambda: Answering(served), world.server_context(), end=served.abort) as server:
+        served.url = f"https://127.0.0.1:{server.port}"
         yield served
-    finally:
-        server.close()
-        await stopped(server, served.abort)
 
 
 # --- Node -------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from apnsworld import QUICK, Connect, MakePush, World, within
 from h2.settings import SettingCodes
+from listener import Listener, streams
 from peer import Link, Peer, RawLink, Request, accept, raw_peer, refuse, silence
 
 from bridge.apns import framing
@@ -476,11 +477,9 @@ async def test_pushes_that_wait_for_a_server_are_sent_once_it_is_there(
             finally:
                 sink.close()
 
-        server = await asyncio.start_server(forward, "127.0.0.1", unused_port)
-        assert await within(task) == Accepted()
-        await transport.close(1)
-        server.close()
-        await server.wait_closed()
+        async with Listener(streams(forward), port=unused_port):
+            assert await within(task) == Accepted()
+            await transport.close(1)
 
 
 # --- fault 8: answers -------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from appworld import World
+from listener import Listener, streams
 
 from bridge.config import ConfigError
 from bridge.simulator import Answer, Simulator, identity
@@ -293,18 +294,16 @@ async def test_an_apns_that_does_not_answer_holds_up_neither_start_nor_reload(st
         await gone.wait()
         writer.close()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    stage.config["apns"]["url"] = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    await stage.start()
-    assert (await stage.reload()).status == 200
-    assert (await stage.post("/webhook", stage.message(stage.alert()))).status == 200
-    assert len(silent) == 1
-    assert not silent[0].at_eof(), "the first attempt to connect is not over"
-    assert any("cannot be used" in reason for reason in await stage.bridge.vitals.deaf())
-    gone.set()
-    await stage.stop()
-    server.close()
-    await server.wait_closed()
+    async with Listener(streams(accept)) as server:
+        stage.config["apns"]["url"] = f"https://127.0.0.1:{server.port}"
+        await stage.start()
+        assert (await stage.reload()).status == 200
+        assert (await stage.post("/webhook", stage.message(stage.alert()))).status == 200
+        assert len(silent) == 1
+        assert not silent[0].at_eof(), "the first attempt to connect is not over"
+        assert any("cannot be used" in reason for reason in await stage.bridge.vitals.deaf())
+        gone.set()
+        await stage.stop()
 
 
 async def test_templates_are_taken_by_a_reload(world: World) -> None:

@@ -18,6 +18,7 @@ import structlog
 import yaml
 from appworld import World, until
 from click.testing import CliRunner
+from listener import Listener, streams
 
 from bridge.app import Options
 from bridge.children import Child, child
@@ -173,15 +174,13 @@ async def test_a_signal_during_the_start_is_heard(stage: World) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         writer.close()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    stage.config["apns"]["url"] = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    stage.write()
-    options = Options(stage.config_file, ("127.0.0.1:0",), phone_listen="127.0.0.1:0")
-    async with asyncio.timeout(30):
-        assert await serve_until_signalled(options) is False
+    async with Listener(streams(accept)) as server:
+        stage.config["apns"]["url"] = f"https://127.0.0.1:{server.port}"
+        stage.write()
+        options = Options(stage.config_file, ("127.0.0.1:0",), phone_listen="127.0.0.1:0")
+        async with asyncio.timeout(30):
+            assert await serve_until_signalled(options) is False
     assert heard
-    server.close()
-    await server.wait_closed()
 
 
 async def test_a_start_that_failed_leaves_nothing_behind(stage: World) -> None:

@@ -6,7 +6,7 @@ import ast
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from ledgers import BOB, Look, PostgreSql, claim, device, incident, ledger, opened, page, put, settle, sync
+from listener import Listener
 from movedclock import MovedClock
 from sqlalchemy import event, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -461,16 +462,9 @@ async def test_an_address_that_says_nothing_is_given_up_soon(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "_CONNECT", 0.2)
-    writers: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    told = await refusal(f"postgresql://postgres@127.0.0.1:{port}/ledger?sslmode=disable")
-    assert "does not answer within" in told
-    server.close()
-    for writer in writers:
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+    async with Listener(asyncio.Protocol) as silent:
+        told = await refusal(f"postgresql://postgres@127.0.0.1:{silent.port}/ledger?sslmode=disable")
+        assert "does not answer within" in told
 
 
 async def test_a_full_pool_is_an_error_of_the_database_and_not_a_wait_for_ever(
