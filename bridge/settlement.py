@@ -115,7 +115,10 @@ async def _take(tx: Tx, jobs: Sequence[Settle]) -> list[tuple[Settled, ...]]:
         pages = {item.page.incident_id: item.page for item in items}
         found, on_call = tx.matching(scope), job.settings.on_call(roster)
         if job.bundle.call is not None:
-            calls.append((job.bundle.call, _patience(job.settings, job.bundle.call, found)))
+            phone = on_call.phone(job.bundle.call.device)
+            silent = phone is not None and not phone.enrolled  # it has no way to say anything (rule 6)
+            patience = None if silent else _patience(job.settings, job.bundle.call, found)
+            calls.append((job.bundle.call, patience))
         tx.stage(
             escalation.accepted(Change(one), pages[one.id], job.settings.policy_of(one.slot), on_call)
             for one in found

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import func, select, update
+from sqlalchemy import RowMapping, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.bundles import Call
 from bridge.incidents import Page
 from bridge.store import rows
-from bridge.store.outbox import call_of
+from bridge.store.columns import among
 from bridge.store.tables import calls, devices, pages, receipts
 
 ReceiptKind: TypeAlias = Literal["received", "answered", "declined", "failed"]
 
 _ALREADY_RINGING: Final = 2
 """CXErrorCodeIncomingCallError.callUUIDAlreadyExists: the push was a repeat, and the phone is ringing."""
+
+ADD_CALL: Final = calls.insert()
+_CALLS: Final = select(calls).where(among(calls.c.id, "ids"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,43 @@ class Receipt:
     def repeat(self) -> bool:
         """Whether it only says that a repeated push met a call that is ringing already."""
         return self.kind == "failed" and self.error_code == _ALREADY_RINGING
+
+
+async def load_calls(connection: AsyncConnection, ids: Collection[str]) -> dict[str, Call]:
+    """Load calls by their ids."""
+    if not ids:
+        return {}
+    found = await connection.execute(_CALLS, {"ids": ids})
+    return {row["id"]: call_of(row) for row in found.mappings()}
+
+
+def call_of(row: RowMapping) -> Call:
+    """Read a call."""
+    return Call(
+        id=row["id"],
+        uuid=row["uuid"],
+        device=row["device"],
+        push=row["push"],
+        kind=row["kind"],
+        carries=tuple((incident, revision) for incident, revision in row["carries"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+    )
+
+
+def call_row(call: Call) -> dict[str, Any]:
+    """Give the columns of a call that is on its way."""
+    return {
+        "id": call.id,
+        "uuid": call.uuid,
+        "device": call.device,
+        "push": call.push,
+        "kind": call.kind,
+        "carries": [list(pair) for pair in call.carries],
+        "created_at": call.created_at,
+        "expires_at": call.expires_at,
+        "state": "sending",
+    }
 
 
 async def find(connection: AsyncConnection, call_id: str) -> Call | None:

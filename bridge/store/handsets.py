@@ -2,74 +2,95 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import JSON, ColumnElement, Select, Text, cast, func, literal, select
+from sqlalchemy import Float, bindparam, cast, exists, false, func, null, select, true, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.bundles import Handset
+from bridge.store.columns import Instant, among
 from bridge.store.tables import OPEN_PAGE, SENDING_CALL, calls, devices, pages
 
-FRESH_CALL: Final = (pages.c.push == "voip") & (pages.c.kind != "webhook") & pages.c.call_id.is_(None)
+_FRESH_CALL: Final = (pages.c.push == "voip") & (pages.c.kind != "webhook") & pages.c.call_id.is_(None)
 """A page for which a phone has yet to ring."""
 
+WAITS: Final = _FRESH_CALL & (
+    among(pages.c.target, "busy") | (pages.c.drill & among(pages.c.target, "busy_for_drills"))
+)
+"""The condition that a page waits for its phone, as `who_wait` says."""
 
-def waits(
-    dialect: str, handsets: Mapping[str, Handset], now: datetime, quiet_gap: timedelta
-) -> ColumnElement[bool]:
-    """The condition that a page waits for its phone; a drill may have to where another has not."""
-    real, drill = (
-        [name for name, handset in handsets.items() if not handset.may_ring(now, quiet_gap, drill=drill)]
-        for drill in (False, True)
-    )
-    target = pages.c.target
-    return FRESH_CALL & (
-        target.in_(_values(dialect, real)) | (pages.c.drill & target.in_(_values(dialect, drill)))
-    )
+_NOW: Final = bindparam("now", type_=Instant)
+# With their types: PostgreSQL takes what is NULL in each part of a UNION for text.
+_NO_TIME: Final = cast(null(), Instant)
+_NO_PACE: Final = cast(null(), Float)
+
+_DUE: Final = OPEN_PAGE & _FRESH_CALL & (pages.c.next_attempt_at <= _NOW)
+
+# However many phones ring: only those matter that something new waits for.
+_LATELY: Final = select(
+    devices.c.name,
+    devices.c.called_at,
+    devices.c.live_until,
+    exists().where((pages.c.call_id == devices.c.live_call) & pages.c.drill).label("drill"),
+    _NO_PACE.label("pace"),
+    false().label("sending"),
+).where(
+    (devices.c.live_until > bindparam("since", type_=Instant))
+    & devices.c.name.in_(select(pages.c.target).where(_DUE))
+)
+
+_PACES: Final = (
+    select(pages.c.target, _NO_TIME, _NO_TIME, false(), func.min(pages.c.every), false())
+    .where(_DUE & (pages.c.ring > 1))
+    .group_by(pages.c.target)
+)
+
+_SENDING: Final = (
+    select(pages.c.target, _NO_TIME, _NO_TIME, false(), _NO_PACE, true())
+    .where(OPEN_PAGE & (pages.c.push == "voip") & pages.c.call_id.is_not(None))
+    .distinct()
+)
+
+# They may have got a call of which nobody heard: its bridge died, or APNs was slow. Its pages are over,
+# withdrawn or too late or refused at a later attempt, so that nothing else says so.
+_LOST: Final = pages.c.outcome.in_(["withdrawn", "expired"]) | (
+    pages.c.outcome.is_not(None) & (pages.c.attempt > 1)
+)
+_PERHAPS_RINGING: Final = (
+    select(calls.c.device, _NO_TIME, _NO_TIME, false(), _NO_PACE, true())
+    .where((calls.c.expires_at > _NOW) & (calls.c.push == "voip") & SENDING_CALL)
+    .where(exists().where((pages.c.call_id == calls.c.id) & _LOST))
+)
+
+_IN_USE: Final = union_all(_LATELY, _PACES, _SENDING, _PERHAPS_RINGING)
+"""Whatever there is to say of phones, each thing in a row of its own: asked in one go."""
 
 
-def _values(dialect: str, names: Sequence[str]) -> Select[Any]:
-    """Select these names. They go to the database as one value: it takes no more than 32,767."""
-    each = func.json_each if dialect == "sqlite" else func.json_array_elements_text
-    listed = each(cast(literal(json.dumps(names)), Text if dialect == "sqlite" else JSON(none_as_null=True)))
-    return select(listed.table_valued("value").c.value)
+def who_wait(handsets: Mapping[str, Handset], now: datetime, quiet_gap: timedelta) -> dict[str, list[str]]:
+    """Name the phones that cannot be rung now, for WAITS; a drill may have to wait where another has not."""
+    return {
+        key: [name for name, handset in handsets.items() if not handset.may_ring(now, quiet_gap, drill=drill)]
+        for key, drill in (("busy", False), ("busy_for_drills", True))
+    }
 
 
 async def phones_in_use(
     connection: AsyncConnection, now: datetime, quiet_gap: timedelta
 ) -> dict[str, Handset]:
     """Say of each device that may be busy what its last call was, and what waits for it or is on its way."""
-    bound = OPEN_PAGE & (pages.c.push == "voip") & pages.c.call_id.is_not(None)
-    sending = set((await connection.execute(select(pages.c.target).where(bound).distinct())).scalars())
-    sending |= await _perhaps_ringing(connection, now)
-    repeated = OPEN_PAGE & FRESH_CALL & (pages.c.ring > 1) & (pages.c.next_attempt_at <= now)
-    pace = select(pages.c.target, func.min(pages.c.every)).where(repeated).group_by(pages.c.target)
-    paces = {name: every for name, every in await connection.execute(pace)}  # noqa: C416 - as in queries
-    of_a_drill = select(pages.c.id).where((pages.c.call_id == devices.c.live_call) & pages.c.drill).exists()
-    # However many phones ring: only those matter that something new waits for.
-    wanted = select(pages.c.target).where(OPEN_PAGE & FRESH_CALL & (pages.c.next_attempt_at <= now))
-    lately = (devices.c.live_until > now - quiet_gap) & devices.c.name.in_(wanted)
-    found = await connection.execute(
-        select(devices.c.name, devices.c.called_at, devices.c.live_until, of_a_drill).where(lately)
-    )
+    lately: list[Any] = []
+    paces: dict[str, float] = {}
+    sending: set[str] = set()
+    for row in await connection.execute(_IN_USE, {"now": now, "since": now - quiet_gap}):
+        if row.sending:
+            sending.add(row.name)
+        elif row.pace is not None:
+            paces[row.name] = row.pace
+        else:
+            lately.append(row)
     return {name: Handset(sending=True) for name in sending} | {
-        name: Handset(called_at, live, name in sending, paces.get(name), drill)
-        for name, called_at, live, drill in found
+        row.name: Handset(row.called_at, row.live_until, row.name in sending, paces.get(row.name), row.drill)
+        for row in lately
     }
-
-
-async def _perhaps_ringing(connection: AsyncConnection, now: datetime) -> set[str]:
-    """List the devices that may have got a call of which nobody heard: its bridge died, or APNs was slow.
-
-    Its pages are over, withdrawn or too late or refused at a later attempt, so that nothing else says so.
-    """
-    lost = pages.c.outcome.in_(["withdrawn", "expired"]) | (
-        pages.c.outcome.is_not(None) & (pages.c.attempt > 1)
-    )
-    over = (pages.c.call_id == calls.c.id) & lost
-    unheard = (calls.c.expires_at > now) & (calls.c.push == "voip") & SENDING_CALL
-    found = select(calls.c.device).where(unheard & select(pages.c.id).where(over).exists())
-    return set((await connection.execute(found)).scalars())

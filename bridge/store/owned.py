@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.bundles import Call
 from bridge.incidents import Incident
+from bridge.store.calls import call_of
 from bridge.store.columns import chunks
-from bridge.store.outbox import call_of
 from bridge.store.tables import calls, devices, incidents, pages, timeline
 from bridge.store.tx import load_incidents
 

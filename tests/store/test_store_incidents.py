@@ -39,7 +39,7 @@ from bridge.oncall import OnCall, Phone, Roster
 from bridge.policy import Receiver, Step
 from bridge.schedules import Override
 from bridge.store import Scope, Store, Tx, calls, outbox, overrides, rows
-from bridge.store.outbox import _call_row, call_of
+from bridge.store.calls import call_of, call_row
 from bridge.store.tables import calls as call_table
 from bridge.store.tables import episodes, incidents, pages, timeline
 
@@ -500,7 +500,7 @@ async def test_a_page_comes_back_field_by_field_as_it_went_in(store: Store, look
 @given(ANY_CALL)
 async def test_a_call_comes_back_field_by_field_as_it_went_in(store: Store, look: Look, one: Call) -> None:
     one = replace(one, id=str(uuid.uuid4()))
-    await store.write(lambda tx: tx.connection.execute(call_table.insert(), _call_row(one)))
+    await store.write(lambda tx: tx.connection.execute(call_table.insert(), call_row(one)))
     found: Any = await look.row(call_table, id=one.id)
     assert call_of(found) == one
     assert await store.read(lambda connection: calls.find(connection, one.id)) == one

@@ -120,13 +120,15 @@ class Story:
             return
 
         async def job(tx: Tx) -> Any:
-            (mine,) = await outbox.still_mine(tx.connection, [bundle])
+            its = pages.c.id.in_([line.page.id for line in bundle.lines])
+            still = (pages.c.state == "sending") & (pages.c.attempt == bundle.lines[0].attempt)
+            mine = list((await tx.connection.execute(select(pages.c.id).where(its & still))).scalars())
             when = tx.now + timedelta(seconds=after)
             await outbox.try_again(tx.connection, bundle, "Timeout", when, tx.now)
             return mine
 
         for one in await self.store.write(job):
-            self.held.pop(one.id, None)
+            self.held.pop(one, None)
 
     async def receipt(self, number: int, kind: Any) -> None:
         call = self.any(list(self.calls.values()), number)
