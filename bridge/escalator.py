@@ -95,13 +95,13 @@ class Escalator:
     async def _ids(self, due: _Due, failed: Collection[str]) -> list[str]:
         self.pulse.beat()
         query = partial(due, now=self._clock.now(), limit=_BATCH + len(failed))
-        return [name for name in await self._desk.store.read(query, paging=True) if name not in failed]
+        return [name for name in await self._desk.store.ask(query, paging=True) if name not in failed]
 
     async def _next(self) -> datetime | None:
         """When the clock has something to decide next."""
         store = self._desk.store
         times = (
-            await store.read(queries.next_wake, paging=True),
-            await store.read(calls.next_unheard, paging=True),
+            await store.ask(queries.next_wake, paging=True),
+            await store.ask(calls.next_unheard, paging=True),
         )
         return min((time for time in times if time is not None), default=None)

@@ -130,7 +130,7 @@ class Sender:
         while True:
             try:
                 await self.tick()
-                due = await self._store.read(outbox.next_due, paging=True)
+                due = await self._store.ask(outbox.next_due, paging=True)
                 self.healthy = True
             except Exception:
                 self.healthy = False
@@ -146,7 +146,7 @@ class Sender:
         """Claim what is due, and start the sends. Raises what the store raises."""
         while ways := self._free_ways():
             self.pulse.beat()
-            due = await self._store.read(outbox.next_due, paging=True)
+            due = await self._store.ask(outbox.next_due, paging=True)
             if due is None or due > self._clock.now():
                 return
             # Whoever stops this loop does not stop a claim: once committed, it is nobody else's for a lease.

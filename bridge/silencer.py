@@ -80,7 +80,7 @@ class Silencer:
             due = None
             try:
                 await self.tick()
-                due = await self._store.read(ledger.next_due)
+                due = await self._store.ask(ledger.next_due)
             except Exception:
                 log.exception("silences cannot be worked on")
             now = self._clock.now()
@@ -91,13 +91,13 @@ class Silencer:
 
     async def observe(self) -> None:
         """Bring the gauge up to date."""
-        self._metrics.silences_waiting.set(await self._store.read(ledger.waiting))
+        self._metrics.silences_waiting.set(await self._store.ask(ledger.waiting))
 
     async def tick(self) -> None:
         """Do what is due. Raises what the store raises."""
         while True:
             query = partial(ledger.due, now=self._clock.now(), limit=_AT_ONCE)
-            names = await self._store.read(query)
+            names = await self._store.ask(query)
             await asyncio.gather(*map(self._one, names))
             if len(names) < _AT_ONCE:
                 return

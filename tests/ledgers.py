@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 from builders import NOW, at, make_alert, step
 from sqlalchemy import Table, event, select
@@ -104,10 +105,25 @@ class Transactions:
         return self.log.count(name)
 
 
+def one_statement_each(store: Store) -> None:
+    """Have a second statement of `Store.ask` fail: it would see another state of the ledger than the first."""
+    alone = store._reader.sync_engine
+    asked: WeakSet[Any] = WeakSet()
+
+    def execute(connection: Any, *_: Any) -> None:
+        if connection.engine is alone:  # not that of the snapshots, who share its connections
+            assert connection not in asked, "a query of several statements is for Store.read"
+            asked.add(connection)
+
+    event.listen(alone, "before_cursor_execute", execute)
+
+
 @asynccontextmanager
 async def opened(backend: Backend, now: Any) -> AsyncIterator[Store]:
     async with AsyncExitStack() as stack:
-        yield await open_store(stack, backend.url, now)
+        store = await open_store(stack, backend.url, now)
+        one_statement_each(store)
+        yield store
 
 
 async def verify(store: Store, since: datetime = NOW, until: datetime | None = None) -> list[Finding]:

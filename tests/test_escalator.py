@@ -163,7 +163,7 @@ async def test_a_ledger_that_cannot_be_read_does_not_end_the_loop(
         raise OSError("no such file")
 
     with structlog.testing.capture_logs(), monkeypatch.context() as patch:
-        patch.setattr(room.store, "read", broken)
+        patch.setattr(room.store, "ask", broken)
         async with running(escalator.run()) as task:
             await room.clock.asleep(1)
             assert not escalator.healthy

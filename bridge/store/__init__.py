@@ -66,11 +66,13 @@ class Store:
     def __init__(
         self,
         reader: AsyncEngine,
+        snapshots: AsyncEngine,
         engine: AsyncEngine,
         now: Callable[[], datetime],
         shared: Shared | None = None,
     ) -> None:
         self._reader = reader
+        self._snapshots = snapshots
         self._writer = Writer(engine, self._run, self._begin)
         self._now = now
         self._shared = shared
@@ -185,26 +187,36 @@ class Store:
         return results
 
     async def read(self, query: Callable[[AsyncConnection], Awaitable[T]], *, paging: bool = False) -> T:
-        """Run a query beside the writer, over what is committed; once more where its connection is lost.
+        """Run a query beside the writer, over one state of the ledger; again where its connection is lost.
 
         `paging`: as for `update`. There is a connection that the others never take.
         """
+        return await self._query(self._snapshots, query, paging=paging)
+
+    async def ask(self, query: Callable[[AsyncConnection], Awaitable[T]], *, paging: bool = False) -> T:
+        """As `read`, for a query of one statement, which needs no transaction around it."""
+        return await self._query(self._reader, query, paging=paging)
+
+    async def _query(
+        self, engine: AsyncEngine, query: Callable[[AsyncConnection], Awaitable[T]], *, paging: bool
+    ) -> T:
         async with nullcontext() if paging else self._others:
             try:
-                return await self._read(query)
+                return await _run_on(engine, query)
             except DBAPIError as error:
                 if not momentary(error):
                     raise
-            return await self._read(query)
-
-    async def _read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        async with self._reader.connect() as connection:
-            return await query(connection)
+            return await _run_on(engine, query)
 
     async def stats(self) -> queries.Stats:
         """Count what the metrics and the readiness check need to know."""
         now = self._now()
         return await self.read(lambda connection: queries.stats(connection, now))
+
+
+async def _run_on(engine: AsyncEngine, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async with engine.connect() as connection:
+        return await query(connection)
 
 
 async def open_store(
@@ -227,7 +239,7 @@ async def open_store(
     reader, writing = engine.open_engine(path, writer=False), engine.open_engine(path, writer=True)
     stack.push_async_callback(reader.dispose)
     stack.push_async_callback(writing.dispose)
-    store = Store(reader, writing, now)
+    store = Store(reader, engine.snapshots(reader), writing, now)
     store.start()
     stack.push_async_callback(store.stop)
     # The lock says that no other bridge lives: what was being sent when the last one died is due now.
@@ -246,7 +258,7 @@ async def _open_shared(
     stack.push_async_callback(postgres.dispose, reader)
     stack.push_async_callback(postgres.dispose, writing)
     me = secrets.token_hex(8)
-    store = Store(reader, writing, now, Shared(me, steer))
+    store = Store(reader, postgres.snapshots(reader), writing, now, Shared(me, steer))
     store.start()
     stack.push_async_callback(store.stop)
     await store.write(_nothing)  # the time, before anything is decided by it
@@ -279,7 +291,7 @@ async def note(connection: AsyncConnection, name: str, value: str) -> None:
 
 async def recall(store: Store, name: str) -> str | None:
     """Give what was remembered under a name."""
-    return await store.read(lambda connection: noted(connection, name))
+    return await store.ask(lambda connection: noted(connection, name))
 
 
 async def remember(store: Store, name: str, value: str) -> None:

@@ -138,8 +138,11 @@ def _advice(error: DatabaseError) -> str:
     return ""
 
 
-def _say_begin(engine: Engine, words: str) -> None:
-    """Have each transaction begun by us: Python's driver begins none before DDL, and never takes the lock."""
+def _say_begin(engine: Engine, words: str, *, always: bool = True) -> None:
+    """Have each transaction begun by us: Python's driver begins none before DDL, and never takes the lock.
+
+    Not `always`: only where one snapshot was asked for; any other statement stands by itself.
+    """
 
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _: object) -> None:
@@ -147,17 +150,21 @@ def _say_begin(engine: Engine, words: str) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(words)
+        if always or connection.get_execution_options().get("snapshot"):
+            connection.exec_driver_sql(words)
 
 
 def open_engine(path: Path, *, writer: bool) -> AsyncEngine:
-    """Open an engine; the writer's transactions take the write lock when they begin (rule 11)."""
+    """Open an engine; the writer's transactions take the write lock when they begin (rule 11).
+
+    A reader's statements stand each by itself; `snapshots` lets several see the same.
+    """
     url = URL.create("sqlite+aiosqlite", database=str(path))
     pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if writer else {"pool_size": 4}
     # Without hide_parameters an error's text holds the values, and those hold tokens.
     engine = create_async_engine(url, module=Driver(), hide_parameters=True, **pool)
 
-    _say_begin(engine.sync_engine, "BEGIN IMMEDIATE" if writer else "BEGIN")
+    _say_begin(engine.sync_engine, "BEGIN IMMEDIATE" if writer else "BEGIN", always=writer)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _settings(connection: Any, _: object) -> None:
@@ -167,3 +174,8 @@ def open_engine(path: Path, *, writer: bool) -> AsyncEngine:
         cursor.close()
 
     return engine
+
+
+def snapshots(reader: AsyncEngine) -> AsyncEngine:
+    """Give the reader's connections for queries of several statements, which see one state of the ledger."""
+    return reader.execution_options(snapshot=True)

@@ -76,8 +76,16 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
 
 
 class _Connection(AsyncAdapt_aiosqlite_connection):
+    """Goes to its thread for the end of a transaction only where there is one."""
+
     __slots__ = ()
     _cursor_cls = _Cursor
+
+    def rollback(self) -> None:
+        """Undo, if anything has begun: a pool does so with whatever comes back to it."""
+        driver: Any = self._connection
+        if driver._connection and driver.in_transaction:  # noqa: SLF001 - as what is overridden does
+            super().rollback()
 
 
 class Driver(AsyncAdapt_aiosqlite_dbapi):

@@ -92,7 +92,10 @@ class Postgres:
     def engine(
         self, *, writer: bool, settings: dict[str, str] | None = None, held: float | None = None
     ) -> AsyncEngine:
-        """Make an engine. What it raises where PostgreSQL cannot be reached is an OperationalError."""
+        """Make an engine. What it raises where PostgreSQL cannot be reached is an OperationalError.
+
+        A reader's statements stand each by itself; `snapshots` lets several see the same.
+        """
         from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi  # noqa: PLC0415
 
         watch = _Watch(held or _HELD)
@@ -109,7 +112,7 @@ class Postgres:
             "postgresql+asyncpg://",
             async_creator=connect,
             hide_parameters=True,
-            isolation_level="READ COMMITTED" if writer else "REPEATABLE READ",
+            isolation_level="READ COMMITTED" if writer else "AUTOCOMMIT",
             pool_size=1 if writer else _READERS,
             max_overflow=0,
             pool_timeout=_POOL_WAIT,
@@ -184,6 +187,11 @@ def _cut(driver: Any, held: float) -> None:
         return
     log.error("a connection to PostgreSQL is cut: nothing has come of it", seconds=held)
     driver.terminate()
+
+
+def snapshots(reader: AsyncEngine) -> AsyncEngine:
+    """Give the reader's connections for queries of several statements, which see one state of the ledger."""
+    return reader.execution_options(isolation_level="REPEATABLE READ")
 
 
 async def dispose(made: AsyncEngine) -> None:

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 import yaml
 from builders import NOW
+from ledgers import one_statement_each
 from movedclock import MovedClock
 
 from bridge.alerts import fingerprint
@@ -121,6 +122,7 @@ class World:
         self.write()
         bridge = Bridge(self._options(), clock=self.clock)
         await bridge.__aenter__()
+        one_statement_each(bridge.store)
         self._running = bridge
         return bridge
 

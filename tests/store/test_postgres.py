@@ -99,7 +99,7 @@ async def test_a_page_that_somebody_else_holds_keeps_no_other_waiting(store: Sto
     one = incident()
     held, free = page(one), page(one, BOB)
     await put(store, one, pages=[held, free])
-    async with store._reader.connect() as somebody:
+    async with store._snapshots.connect() as somebody:
         await somebody.execute(select(pages.c.id).where(pages.c.id == held.id).with_for_update())
         (bundle,) = (await claim(store)).bundles
         assert [line.page.id for line in bundle.lines] == [free.id]

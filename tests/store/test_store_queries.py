@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -28,6 +29,8 @@ from ledgers import (
     sync,
 )
 from movedclock import MovedClock
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.incidents import Change, State
 from bridge.schedules import Override
@@ -49,6 +52,56 @@ from bridge.store.tables import (
 from bridge.store.tables import overrides as overrides_table
 from bridge.store.tables import silences as silences_table
 from bridge.store.tables import unheard as unheard_table
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_the_statements_of_a_read_see_one_state_and_leave_the_next_query_free(
+    store: Store, asked: bool
+) -> None:
+    async def twice(connection: AsyncConnection) -> list[int]:
+        before = (await connection.execute(count)).scalar_one()
+        await store.write(lambda tx: tx.apply([Change(incident(str(before)))]))
+        return [before, (await connection.execute(count)).scalar_one()]
+
+    count = select(func.count()).select_from(incidents)
+    assert await store.read(twice) == [0, 0]
+    one = store.ask if asked else store.read
+    assert await one(lambda connection: _scalar(connection, count)) == 1
+
+
+async def test_a_query_that_is_cancelled_or_fails_leaves_no_old_state_to_the_next(store: Store) -> None:
+    count = select(func.count()).select_from(incidents)
+    began = asyncio.Event()
+
+    async def stuck(connection: AsyncConnection) -> None:
+        await connection.execute(count)
+        began.set()
+        await asyncio.Event().wait()
+
+    async def wrong(connection: AsyncConnection) -> None:
+        await connection.execute(count)
+        raise LookupError
+
+    for _ in range(10):
+        began.clear()
+        task = asyncio.create_task(store.read(stuck))
+        await began.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        with pytest.raises(LookupError):
+            await store.read(wrong)
+    await put(store, incident())
+    for _ in range(10):
+        assert await store.ask(lambda connection: _scalar(connection, count)) == 1
+
+
+async def test_a_second_statement_of_a_question_is_noticed(store: Store) -> None:
+    with pytest.raises(AssertionError, match=r"several statements is for Store\.read"):
+        await store.ask(lambda connection: queries.stats(connection, at(0)))
+
+
+async def _scalar(connection: AsyncConnection, query: Any) -> Any:
+    return (await connection.execute(query)).scalar_one()
 
 
 async def listed(store: Store, *, closed: bool = False, limit: int = 100) -> list[dict[str, Any]]:

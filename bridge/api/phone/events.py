@@ -110,7 +110,7 @@ class Streams:
         self._open[woken] = asked.sender.name
         self._desk.metrics.streams.set(len(self._open))
         try:
-            newest = await self._desk.store.read(owned.newest_event)
+            newest = await self._desk.store.ask(owned.newest_event)
             # An id that is yet to come is another ledger's: what it counted, nobody knows.
             return await self._serve(asked, min(int(last), newest) if last else newest, woken)
         finally:

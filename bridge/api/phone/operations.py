@@ -161,10 +161,10 @@ class Door:
         """
         wait = self._lockout.begin(address, secret)
         if not wait:
-            found = await self._desk.store.read(lambda connection: by_credential(connection, secret))
+            found = await self._desk.store.ask(lambda connection: by_credential(connection, secret))
         else:
             async with self._line:
-                found = await self._desk.store.read(lambda connection: by_credential(connection, secret))
+                found = await self._desk.store.ask(lambda connection: by_credential(connection, secret))
         if found is not None:
             self._lockout.succeeded(address, secret)
         elif wait:

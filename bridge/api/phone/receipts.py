@@ -43,7 +43,7 @@ class Receipts:
         """Take in a receipt. The same event_id again gives the same answer and has no second effect."""
         call_id = asked.part("id")
         if asked.device is not None:
-            call = await self._desk.store.read(lambda connection: calls.find(connection, call_id))
+            call = await self._desk.store.ask(lambda connection: calls.find(connection, call_id))
             if call is not None and call.device != asked.device.name:
                 return problem(404, "there is no such call of this device")
         body: shapes.PostReceipt = asked.body
