@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -27,6 +27,11 @@ AT_ONCE: Final = 3
 _SETTLE: Final = 240.0
 """Seconds that each step of settling may take: more is stuck."""
 
+
+_FAULT: Final = 400.0
+"""Seconds in which one of the faults in force ends: restarting three bridges may take 180."""
+
+Tasks: TypeAlias = set[asyncio.Task[None]]
 
 _BAD_NOTES: Final = ("did not stop", "asked to stop ended", BROKE_DOWN)
 
@@ -107,13 +112,24 @@ async def _strike(world: World, plan: Plan, dice: random.Random, say: Callable[[
         running.add(asyncio.create_task(known[name](world, random.Random(dice.random()), hold), name=name))
         await asyncio.sleep(dice.uniform(0, 2 * pause))
         while len(running) >= AT_ONCE:
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            done, running = await _over(running, asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-    for task in running:
-        await task
+    done, _ = await _over(running, asyncio.ALL_COMPLETED)
+    for task in done:
+        task.result()
     await faults.over(world)
     say(f"{plan.kind}: the faults are over; {len(world.feed.alerts)} alerts so far")
+
+
+async def _over(running: Tasks, when: str) -> tuple[Tasks, Tasks]:
+    """Await one or all of the faults. Raises RuntimeError where they never end: that is the harness's own."""
+    if not running:
+        return set(), set()
+    done, rest = await asyncio.wait(running, timeout=_FAULT, return_when=when)
+    if not done or (rest and when == asyncio.ALL_COMPLETED):
+        raise RuntimeError(f"these faults do not end: {sorted(task.get_name() for task in rest)}")
+    return done, rest
 
 
 def tenths(sizes: Sequence[float]) -> list[float]:

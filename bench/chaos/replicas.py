@@ -121,8 +121,8 @@ class Replica:
 
     async def kill(self) -> None:
         """Kill -9; it stays away until `revive`."""
-        self._may_run.clear()
         child = await self._present()
+        self._may_run.clear()  # not before: one that has just ended by itself would never be present again
         self._signal(child, signal.SIGKILL)
         await child.process.wait()
 

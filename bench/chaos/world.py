@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -78,7 +79,10 @@ class World:
         try:
             yield
         finally:
-            self.spans.append(Span(name, began, time.time()))
+            span = Span(name, began, time.time())
+            self.spans.append(span)
+            with (self.rig.folder / "faults.log").open("a") as file:
+                file.write(f"{_clock(began)} to {_clock(span.ended)} {name}\n")
 
     async def watch(self) -> None:
         """Tell alerts that the ledger has them, and look how big the bridges are, until cancelled."""
@@ -91,6 +95,10 @@ class World:
                     if alert.name in known:
                         alert.in_ledger.set()
             await asyncio.sleep(1.0)
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%T.%f")[:-5]
 
 
 @asynccontextmanager
