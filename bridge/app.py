@@ -41,7 +41,7 @@ from bridge.outgoing import Outgoing, client
 from bridge.sender import Phones, Sender
 from bridge.senders import Senders
 from bridge.status import Status
-from bridge.store import Overloaded, Tx, devices, secret
+from bridge.store import Overloaded, StoreError, Tx, devices, secret
 from bridge.telemetry import Metrics
 from bridge.upstream import Upstream
 from bridge.vitals import Vitals
@@ -100,9 +100,14 @@ class Bridge:
 
     async def __aenter__(self) -> Self:
         """Start: store, APNs, loops, listeners. Raises StoreError, ConfigError or OSError."""
-        async with AsyncExitStack() as stack:
-            await self._start(stack)
-            self._stack = stack.pop_all()
+        try:
+            async with AsyncExitStack() as stack:
+                await self._start(stack)
+                self._stack = stack.pop_all()
+        except SQLAlchemyError as error:  # it could be opened, but no more
+            raise StoreError(
+                f"cannot start on the ledger: {getattr(error, 'orig', None) or error}"
+            ) from error
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -7,9 +7,10 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,14 @@ def ledger_in_use(broken: Broken, stack: ExitStack) -> None:
     stack.enter_context(engine.lock(broken.folder / "bridge.db"))
 
 
+def ledger_breaks(broken: Broken, _: ExitStack) -> None:
+    """It can be opened, but what is written next fails: PostgreSQL may go away at any moment of a start."""
+    file = broken.folder / "bridge.db"
+    engine.migrate(file)
+    with closing(sqlite3.connect(file)) as ledger:
+        ledger.execute("CREATE TRIGGER no BEFORE INSERT ON meta BEGIN SELECT RAISE(FAIL, 'it broke'); END")
+
+
 @pytest.mark.parametrize(
     ("breaks", "says"),
     [
@@ -277,6 +286,7 @@ def ledger_in_use(broken: Broken, stack: ExitStack) -> None:
         (no_folder, "the folder must exist"),
         (not_a_ledger, "cannot open the ledger"),
         (ledger_in_use, "in use by another bridge"),
+        (ledger_breaks, "cannot start on the ledger: it broke"),
     ],
 )
 @pytest.mark.usefixtures("_logs")
