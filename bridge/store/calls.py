@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import BindParameter, RowMapping, bindparam, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.bundles import Call
 from bridge.incidents import Page
 from bridge.store import rows
-from bridge.store.columns import among
+from bridge.store.columns import Instant, among
 from bridge.store.tables import calls, devices, pages, receipts
 
 ReceiptKind: TypeAlias = Literal["received", "answered", "declined", "failed"]
@@ -23,6 +23,37 @@ _ALREADY_RINGING: Final = 2
 
 ADD_CALL: Final = calls.insert()
 _CALLS: Final = select(calls).where(among(calls.c.id, "ids"))
+_ID: Final[BindParameter[str]] = bindparam("id")
+_NOW: Final = bindparam("now", type_=Instant)
+
+_ONE: Final = select(calls).where(calls.c.id == _ID)
+_STATE: Final = select(calls.c.state).where(calls.c.id == _ID)
+_PAGES: Final = select(pages).where(pages.c.call_id == _ID)
+_SILENT: Final = exists().where((calls.c.id == pages.c.call_id) & calls.c.received_at.is_(None))
+_WAITED: Final = select(pages.c.incident_id, pages.c.due_at).where(
+    (pages.c.call_id == _ID) & pages.c.kind.in_(("ring", "fallback")) & ~pages.c.drill & _SILENT
+)
+
+_KNOWN: Final = select(receipts.c.event_id).where(
+    (receipts.c.call_id == _ID) & (receipts.c.event_id == bindparam("event"))
+)
+_ADD_RECEIPT: Final = receipts.insert()
+_HEARD: Final = (
+    update(calls)
+    .where(calls.c.id == bindparam("_id"))
+    .values(received_at=func.coalesce(calls.c.received_at, _NOW), receipt_due_at=None)
+)
+_OVER: Final = update(calls).where(calls.c.id == bindparam("_id")).values(state=bindparam("_state"))
+_GIVEN_UP: Final = update(calls).where(calls.c.id == bindparam("_id")).values(receipt_due_at=None)
+
+_UNHEARD: Final = (
+    select(calls.c.id)
+    .where(calls.c.receipt_due_at <= _NOW)
+    .order_by(calls.c.receipt_due_at)
+    .limit(bindparam("limit"))
+)
+_NEXT_UNHEARD: Final = select(func.min(calls.c.receipt_due_at))
+_LATE: Final = _ONE.where(calls.c.receipt_due_at <= _NOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +110,13 @@ def call_row(call: Call) -> dict[str, Any]:
 
 async def find(connection: AsyncConnection, call_id: str) -> Call | None:
     """Load a call, None where there is none."""
-    row = (await connection.execute(select(calls).where(calls.c.id == call_id))).mappings().first()
+    row = (await connection.execute(_ONE, {"id": call_id})).mappings().first()
     return None if row is None else call_of(row)
 
 
 async def state(connection: AsyncConnection, call_id: str) -> str:
     """Give a call's state: sending, open, answered, declined or failed."""
-    found: str = (await connection.execute(select(calls.c.state).where(calls.c.id == call_id))).scalar_one()
+    found: str = (await connection.execute(_STATE, {"id": call_id})).scalar_one()
     return found
 
 
@@ -94,19 +125,17 @@ async def waited(connection: AsyncConnection, call: Call, now: datetime) -> dict
 
     Drills and quiet pushes do not count.
     """
-    silent = select(calls.c.id).where((calls.c.id == call.id) & calls.c.received_at.is_(None)).exists()
-    mine = (pages.c.call_id == call.id) & pages.c.kind.in_(("ring", "fallback")) & ~pages.c.drill
-    found = await connection.execute(select(pages.c.incident_id, pages.c.due_at).where(mine & silent))
+    found = await connection.execute(_WAITED, {"id": call.id})
     return {incident: max((now - due_at).total_seconds(), 0) for incident, due_at in found}
 
 
 async def record(connection: AsyncConnection, call: Call, receipt: Receipt, now: datetime) -> bool:
     """Keep a receipt. False where this event id is known already: then it has no second effect."""
-    key = (receipts.c.call_id == call.id) & (receipts.c.event_id == receipt.event_id)
-    if (await connection.execute(select(receipts.c.event_id).where(key))).first() is not None:
+    key = {"id": call.id, "event": receipt.event_id}
+    if (await connection.execute(_KNOWN, key)).first() is not None:
         return False
     await connection.execute(
-        receipts.insert(),
+        _ADD_RECEIPT,
         {
             "call_id": call.id,
             "event_id": receipt.event_id,
@@ -116,13 +145,9 @@ async def record(connection: AsyncConnection, call: Call, receipt: Receipt, now:
             "received_at": now,
         },
     )
-    mine = calls.c.id == call.id
-    await connection.execute(
-        update(calls).where(mine & calls.c.received_at.is_(None)).values(received_at=now)
-    )
-    await connection.execute(update(calls).where(mine).values(receipt_due_at=None))
+    await connection.execute(_HEARD, {"_id": call.id, "now": now})
     if receipt.kind != "received" and not receipt.repeat:
-        await connection.execute(update(calls).where(mine).values(state=receipt.kind))
+        await connection.execute(_OVER, {"_id": call.id, "_state": receipt.kind})
         await _hang_up(connection, call, now)
     return True
 
@@ -147,36 +172,25 @@ async def _hang_up(connection: AsyncConnection, call: Call, now: datetime) -> No
 
 async def unheard(connection: AsyncConnection, now: datetime, limit: int) -> list[str]:
     """List the calls whose phone has said nothing in time."""
-    found = await connection.execute(
-        select(calls.c.id).where(calls.c.receipt_due_at <= now).order_by(calls.c.receipt_due_at).limit(limit)
-    )
-    return list(found.scalars())
+    return list((await connection.execute(_UNHEARD, {"now": now, "limit": limit})).scalars())
 
 
 async def next_unheard(connection: AsyncConnection) -> datetime | None:
     """When the next phone will have said nothing in time."""
-    found: datetime | None = (await connection.execute(select(func.min(calls.c.receipt_due_at)))).scalar()
+    found: datetime | None = (await connection.execute(_NEXT_UNHEARD)).scalar()
     return found
 
 
 async def give_up(connection: AsyncConnection, call_id: str, now: datetime) -> Call | None:
     """Wait no longer for a call's receipt; None where none is awaited any more, or not yet due."""
-    row = (
-        (
-            await connection.execute(
-                select(calls).where((calls.c.id == call_id) & (calls.c.receipt_due_at <= now))
-            )
-        )
-        .mappings()
-        .first()
-    )
+    row = (await connection.execute(_LATE, {"id": call_id, "now": now})).mappings().first()
     if row is None:
         return None
-    await connection.execute(update(calls).where(calls.c.id == call_id).values(receipt_due_at=None))
+    await connection.execute(_GIVEN_UP, {"_id": call_id})
     return call_of(row)
 
 
 async def pages_of(connection: AsyncConnection, call_id: str) -> tuple[Page, ...]:
     """Load the pages that a call carried."""
-    found = await connection.execute(select(pages).where(pages.c.call_id == call_id))
+    found = await connection.execute(_PAGES, {"id": call_id})
     return tuple(rows.page(row) for row in found.mappings())

@@ -11,11 +11,13 @@ from sqlalchemy import RowMapping, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.pushes import Environment, PushKind
-from bridge.store.columns import chunks
+from bridge.store.columns import among
 from bridge.store.tables import devices
 
 ENROLLED_AS: Final = "its phone enrolled as"
 """How the trouble of a token begins that another device has now, whose name follows."""
+
+_PRESENT: Final = select(devices).where(among(devices.c.name, "names") & devices.c.removed_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +146,10 @@ async def environments(connection: AsyncConnection) -> set[Environment]:
 
 async def by_name(connection: AsyncConnection, names: Iterable[str]) -> dict[str, Device]:
     """Load devices with the tokens that can be used."""
-    found: dict[str, Device] = {}
-    for chunk in chunks(sorted(names)):
-        wanted = select(devices).where(devices.c.name.in_(chunk) & devices.c.removed_at.is_(None))
-        for row in (await connection.execute(wanted)).mappings():
-            found[row["name"]] = _device(row)
-    return found
+    if not (wanted := sorted(names)):
+        return {}
+    found = await connection.execute(_PRESENT, {"names": wanted})
+    return {row["name"]: _device(row) for row in found.mappings()}
 
 
 def _device(row: RowMapping) -> Device:

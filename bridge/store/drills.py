@@ -17,6 +17,17 @@ _RINGS: Final = ("ring", "fallback")
 _KEPT: Final = 100
 """What came of so many times is kept of each drill, however long that is: some come once in a quarter."""
 
+_DRILLED: Final = select(incidents.c.id).where(OPEN_DRILL & (incidents.c.state == "triggered"))
+_ANY_DRILLED: Final = _DRILLED.limit(1)
+_REAL: Final = pages.alias()
+_IN_THE_WAY: Final = (
+    select(pages.c.incident_id)
+    .join(_REAL, _REAL.c.target == pages.c.target)
+    .where(pages.c.incident_id.in_(_DRILLED) & pages.c.kind.in_(_RINGS))
+    .where((_REAL.c.state != "settled") & ~_REAL.c.drill & _REAL.c.kind.in_(_RINGS))
+    .distinct()
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -91,18 +102,9 @@ async def runs_of(connection: AsyncConnection, drill: str, limit: int) -> tuple[
 
 async def in_the_way(connection: AsyncConnection) -> tuple[str, ...]:
     """List the drills that ring a phone, or would, for which a page that is no drill's waits."""
-    drilled = select(incidents.c.id).where(OPEN_DRILL & (incidents.c.state == "triggered"))
-    if (await connection.execute(drilled.limit(1))).first() is None:
+    if (await connection.execute(_ANY_DRILLED)).first() is None:
         return ()
-    real = pages.alias()
-    due = (real.c.state != "settled") & ~real.c.drill & real.c.kind.in_(_RINGS)
-    found = await connection.execute(
-        select(pages.c.incident_id)
-        .join(real, real.c.target == pages.c.target)
-        .where(pages.c.incident_id.in_(drilled) & pages.c.kind.in_(_RINGS) & due)
-        .distinct()
-    )
-    return tuple(found.scalars())
+    return tuple((await connection.execute(_IN_THE_WAY)).scalars())
 
 
 def _run(row: RowMapping) -> Run:

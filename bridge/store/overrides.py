@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.schedules import Override
 from bridge.store.tables import overrides
+
+_LISTED: Final = select(overrides).where(overrides.c.end_at > bindparam("now")).order_by(overrides.c.id)
 
 
 async def add(connection: AsyncConnection, schedule: str, override: Override, now: datetime) -> int:
@@ -33,8 +36,7 @@ async def remove(connection: AsyncConnection, key: int) -> bool:
 
 async def listed(connection: AsyncConnection, now: datetime) -> Sequence[RowMapping]:
     """List those that are not over, in the order in which they were written."""
-    query = select(overrides).where(overrides.c.end_at > now).order_by(overrides.c.id)
-    return (await connection.execute(query)).mappings().all()
+    return (await connection.execute(_LISTED, {"now": now})).mappings().all()
 
 
 async def by_schedule(connection: AsyncConnection, now: datetime) -> dict[str, tuple[Override, ...]]:

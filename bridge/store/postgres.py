@@ -38,6 +38,9 @@ _POOL_WAIT: Final = 5.0
 _LEDGER: Final = 0x7075736862726964
 """The key of the advisory lock that each writing transaction holds: "pushbrid" in ASCII."""
 
+_TURN: Final = text("SELECT pg_advisory_xact_lock(:key), clock_timestamp()")
+_NOTIFY: Final = text("SELECT pg_notify(:channel, :me)")
+
 _SETTINGS: Final = {
     "application_name": "pushkit-bridge",
     "statement_timeout": "10s",
@@ -202,10 +205,7 @@ async def dispose(made: AsyncEngine) -> None:
 
 
 async def _take_turn(connection: AsyncConnection) -> datetime:
-    found = await connection.execute(
-        text("SELECT pg_advisory_xact_lock(:key), clock_timestamp()"), {"key": _LEDGER}
-    )
-    at: datetime = found.one()[1]
+    at: datetime = (await connection.execute(_TURN, {"key": _LEDGER})).one()[1]
     return at.astimezone(UTC)
 
 
@@ -222,6 +222,4 @@ class Shared:
 
     async def end(self, connection: AsyncConnection) -> None:
         """Wake the others at the commit: it changed something."""
-        await connection.execute(
-            text("SELECT pg_notify(:channel, :me)"), {"channel": CHANNEL, "me": self._me}
-        )
+        await connection.execute(_NOTIFY, {"channel": CHANNEL, "me": self._me})

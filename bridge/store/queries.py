@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, and_, func, literal, or_, select, true, tuple_
+from sqlalchemy import ColumnElement, and_, bindparam, func, literal, or_, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE
@@ -35,6 +35,14 @@ from bridge.store.tx import load_incidents
 
 OVERDUE: Final = timedelta(minutes=2)
 """A page that is this long past its time without an outcome is a fault of the bridge (rule 12)."""
+
+_DUE: Final = (
+    select(incidents.c.id)
+    .where(incidents.c.wake_at <= bindparam("now"))
+    .order_by(incidents.c.wake_at)
+    .limit(bindparam("limit"))
+)
+_NEXT_WAKE: Final = select(func.min(incidents.c.wake_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +154,12 @@ def _counts(found: Iterable[Any]) -> dict[str, Any]:
 
 async def due_incidents(connection: AsyncConnection, now: datetime, limit: int) -> list[str]:
     """List the incidents about which the clock has something to decide."""
-    found = await connection.execute(
-        select(incidents.c.id).where(incidents.c.wake_at <= now).order_by(incidents.c.wake_at).limit(limit)
-    )
-    return list(found.scalars())
+    return list((await connection.execute(_DUE, {"now": now, "limit": limit})).scalars())
 
 
 async def next_wake(connection: AsyncConnection) -> datetime | None:
     """When the clock has something to decide next."""
-    found: datetime | None = (await connection.execute(select(func.min(incidents.c.wake_at)))).scalar()
+    found: datetime | None = (await connection.execute(_NEXT_WAKE)).scalar()
     return found
 
 

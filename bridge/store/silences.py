@@ -11,14 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, case, func, literal, select, update
+from sqlalchemy import ColumnElement, RowMapping, bindparam, case, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.incidents import Incident, Silence
-from bridge.store.columns import Instant
+from bridge.store.columns import Instant, among
 from bridge.store.tables import OPEN_SILENCE, silences
 
-_CHUNK: Final = 500
+_DUE: Final = (
+    select(silences.c.incident_id)
+    .where(OPEN_SILENCE & (silences.c.next_attempt_at <= bindparam("now")))
+    .order_by(silences.c.next_attempt_at)
+    .limit(bindparam("limit"))
+)
+_NEXT: Final = select(func.min(silences.c.next_attempt_at)).where(OPEN_SILENCE)
+_KNOWN: Final = select(silences.c.incident_id).where(among(silences.c.incident_id, "ids"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ class Errand:
 async def wish(connection: AsyncConnection, changed: Iterable[Incident], now: datetime) -> None:
     """Put down what these incidents want now. What is on its way is left to come back first."""
     by_id = {incident.id: incident for incident in changed}
-    known = await _known(connection, list(by_id))
+    known = list((await connection.execute(_KNOWN, {"ids": list(by_id)})).scalars())
     new = [incident for name, incident in by_id.items() if name not in known and incident.silence]
     if new:
         fresh: dict[str, Any] = {"told_until": None, "state": "waiting", "attempt": 0, "next_attempt_at": now}
@@ -57,14 +64,6 @@ async def wish(connection: AsyncConnection, changed: Iterable[Incident], now: da
         )
 
 
-async def _known(connection: AsyncConnection, ids: list[str]) -> list[str]:
-    known: list[str] = []
-    for start in range(0, len(ids), _CHUNK):
-        some = silences.c.incident_id.in_(ids[start : start + _CHUNK])
-        known += (await connection.execute(select(silences.c.incident_id).where(some))).scalars()
-    return known
-
-
 def _wanted(silence: Silence | None) -> dict[str, Any]:
     if silence is None:
         return {"wanted_until": None, "wanted_by": None}
@@ -73,13 +72,7 @@ def _wanted(silence: Silence | None) -> dict[str, Any]:
 
 async def due(connection: AsyncConnection, now: datetime, limit: int) -> list[str]:
     """Name the incidents of which something can be done now, at most `limit`, the longest due first."""
-    found = (
-        select(silences.c.incident_id)
-        .where(OPEN_SILENCE & (silences.c.next_attempt_at <= now))
-        .order_by(silences.c.next_attempt_at)
-        .limit(limit)
-    )
-    return list((await connection.execute(found)).scalars())
+    return list((await connection.execute(_DUE, {"now": now, "limit": limit})).scalars())
 
 
 async def claim(
@@ -154,9 +147,7 @@ def _row(incident_id: str) -> ColumnElement[bool]:
 
 async def next_due(connection: AsyncConnection) -> datetime | None:
     """When there is something to do next; None where nothing is to be done."""
-    found: datetime | None = (
-        await connection.execute(select(func.min(silences.c.next_attempt_at)).where(OPEN_SILENCE))
-    ).scalar()
+    found: datetime | None = (await connection.execute(_NEXT)).scalar()
     return found
 
 
