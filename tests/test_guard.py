@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -180,3 +180,13 @@ async def test_where_nobody_can_go_the_newcomer_is_turned_away() -> None:
         assert len(server.guards) == 1
         writer.close()
         closing.close()
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_who_connects_while_the_server_ends_is_not_kept_waiting(turns: int) -> None:
+    async with served(Limits(10)) as server:
+        client = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    with client, suppress(ConnectionError):
+        assert await asyncio.to_thread(client.recv, 1) == b""

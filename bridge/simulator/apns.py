@@ -249,6 +249,11 @@ class ApnsServer:
         """Say goodbye to every sender, end every connection, and come back when all are gone."""
         if self._server is None:
             return
+        # What was accepted in this turn of the loop is taken first: Python 3.11 would leave it open for ever.
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening)
+        for _ in range(2):
+            await asyncio.sleep(0)
         self._server.close()
         self.freeze(frozen=False)
         self.each(lambda connection: connection.go_away("Shutdown"))

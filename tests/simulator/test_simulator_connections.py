@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,17 @@ async def test_shutdown_ends_every_connection_and_leaves_no_task(time: Time) -> 
     await sender.__aexit__()
     assert asyncio.all_tasks() == before
     assert sim.apns.connections == set()
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_who_connects_while_apns_ends_is_not_kept_waiting(turns: int) -> None:
+    async with Simulator() as sim:
+        client = socket.create_connection(("127.0.0.1", sim.apns.port), timeout=30)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    assert sim.apns.connections == set()
+    with client, suppress(ConnectionError):
+        assert await asyncio.to_thread(client.recv, 1) == b""
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not here")
