@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from contracts import contract, contract_is_watched
 from ledgers import BACKENDS
+
+__all__ = ["contract", "contract_is_watched"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -93,8 +93,9 @@ async def test_every_documented_answer_comes_to_what_apple_says_it_means(tmp_pat
             await sync(
                 sending.room.store, device(name, voip_token=phone.profile.voip_token, alert_token=None)
             )
-            one = page(incident(f"Alert{number}"), name)
-            await sending.put(one)
+            opened = incident(f"Alert{number}")
+            one = page(opened, name)
+            await put(sending.room.store, opened, pages=[one])
             await sending.sender.tick()
             await sending.sender.drain()
             row = await sending.page(id=one.id)

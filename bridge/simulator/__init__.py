@@ -16,6 +16,7 @@ from bridge.simulator.agenda import Agenda, Clock, wall_clock
 from bridge.simulator.answers import Answer, scripted
 from bridge.simulator.apns import ApnsServer
 from bridge.simulator.calls import Call
+from bridge.simulator.contract import Contract, Unwatched
 from bridge.simulator.control import make_app
 from bridge.simulator.faults import Faults
 from bridge.simulator.feeds import Events
@@ -32,6 +33,7 @@ from bridge.simulator.service import Service
 __all__ = [
     "Answer",
     "Call",
+    "Contract",
     "Membership",
     "Phone",
     "Push",
@@ -51,8 +53,9 @@ class Simulator:
     minutes. `clock` gives the present instant with its time zone: whoever moves it calls
     `tick()`. `receipt_ca_file` is the authority of a bridge that listens with https, `receipt_retry`
     the pauses in seconds between a receipt's attempts, after which it is given up (None: as
-    docs/phone-protocol.md has it). `given` stands in for files that would be made. Raises OSError
-    where it cannot listen.
+    docs/phone-protocol.md has it). `given` stands in for files that would be made. With `contract`, every
+    push, and what a phone and a bridge say to each other, is held against it. Raises OSError where it
+    cannot listen.
 
     The page of the phones links to `console_url`, and has a button for `alarm`, which lets an alert fire
     and gives its name; whoever has such things sets them.
@@ -77,6 +80,7 @@ class Simulator:
         receipt_ca_file: str | None = None,
         receipt_retry: Sequence[float] | None = None,
         given: Given | None = None,
+        contract: Contract | None = None,
     ) -> None:
         self.topic = topic
         self.environment = environment
@@ -86,8 +90,10 @@ class Simulator:
         self.events = Events(clock)
         self.phones = Phones()
         self.tokens = ProviderTokens(environment, renewals)
-        self.service = Service(self.phones, self.tokens, {topic, *topics}, environment, self.agenda)
-        self.network = Network(receipt_ca_file)
+        self.contract = contract or Unwatched()
+        bundles = {topic, *topics}
+        self.service = Service(self.phones, self.tokens, bundles, environment, self.agenda, self.contract)
+        self.network = Network(receipt_ca_file, self.contract)
         self.courier = Courier(self.agenda, self.network, receipt_retry)
         self.console_url = ""
         self.alarm: Callable[[], Awaitable[str]] | None = None

@@ -15,7 +15,7 @@ import click
 import structlog
 
 from bridge.pushes import Environment
-from bridge.simulator import Simulator
+from bridge.simulator import Contract, Simulator
 from bridge.simulator.identity import Given
 
 _log = structlog.get_logger()
@@ -54,6 +54,7 @@ The control interface, plain HTTP and JSON; GET / lists every path:
   POST  /phones/NAME/enrol                             {"link": "what devices enroll says"}
   POST  /phones/NAME/rotate, /phones/NAME/invalidate   tokens change
   GET   /events                                        what happens, as it happens
+  GET   /contract                                      what broke it, with --contract
   GET, POST, DELETE /faults                            let APNs misbehave"""
 
 
@@ -97,6 +98,14 @@ The control interface, plain HTTP and JSON; GET / lists every path:
     show_default=True,
     help="How many new provider tokens a key may bring in 20 minutes; each start of a bridge needs one.",
 )
+@click.option(
+    "--contract",
+    "contract_folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Hold every push, answer and event against the schemas in this folder (contract/ of the source); "
+    "what breaks them is logged, stands at GET /contract, and makes the exit status 1.",
+)
 def command(
     *,
     listen_address: tuple[str, int],
@@ -109,9 +118,11 @@ def command(
     key_id: str,
     auto_answer: float | None,
     token_renewals: int,
+    contract_folder: Path | None,
 ) -> None:
     """Run a strict APNs and virtual phones on this machine, until SIGTERM or Ctrl-C."""
     wanted = click.get_current_context().find_object(Prescribed)
+    contract = None if contract_folder is None else _read(contract_folder)
     sim = Simulator(
         topic=topic,
         topics=wanted.topics if wanted else (),
@@ -125,11 +136,21 @@ def command(
         control_port=control_address[1],
         state_dir=state_dir.resolve(),
         renewals=token_renewals,
+        contract=contract,
     )
     try:
         asyncio.run(_run(sim, phones, auto_answer, wanted))
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+    if sim.contract.broken:
+        raise click.ClickException(f"the contract was broken {sim.contract.broken} times")
+
+
+def _read(folder: Path) -> Contract:
+    try:
+        return Contract(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise click.BadParameter(str(error), param_hint="--contract") from error
 
 
 async def _run(

@@ -56,6 +56,7 @@ def make_app(sim: Simulator) -> web.Application:
             web.post("/phones/{name}/incidents/{id}/{verb}", control.act),
             web.post("/alarm", control.alarm),
             web.get("/answers", control.answers),
+            web.get("/contract", control.contract),
             web.get("/events", control.events),
             web.get("/faults", control.faults),
             web.post("/faults", control.fault),
@@ -199,6 +200,11 @@ class _Control:
                 for one in kept
             ]
         )
+
+    async def contract(self, _: web.Request) -> web.Response:
+        """Give what broke the contract, the first 100, and how much was looked at."""
+        it = self._sim.contract
+        return web.json_response({"checked": it.checked, "broken": it.broken, "breaches": it.breaches})
 
     async def faults(self, _: web.Request) -> web.Response:
         return web.json_response(self._sim.faults.state())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -83,15 +82,14 @@ class Membership:
     ) -> Self:
         """Exchange a code for a credential. Raises Refused, or OSError where nobody answers."""
         body = {"code": code} if name is None else {"code": code, "name": name}
-        async with _request(network, "POST", f"{url.rstrip('/')}/api/v1/enrol", body, {}) as answer:
-            return cls(network, url, await _read(answer), online)
+        said = await _exchange(network, "POST", f"{url.rstrip('/')}/api/v1/enrol", body, {})
+        return cls(network, url, said, online)
 
     async def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the bridge, as this device. Raises Refused, or OSError where nobody answers."""
         if not self._online():
             raise ConnectionError("the phone is in flight mode")
-        async with _request(self._network, method, self.url + path, body, self._headers()) as answer:
-            return await _read(answer)
+        return await _exchange(self._network, method, self.url + path, body, self._headers())
 
     async def act(self, incident: str, verb: str, /, **fields: Any) -> Any:
         """Do something to an incident: acknowledge, unacknowledge, hand-on, silence (seconds), notes (text).
@@ -131,7 +129,7 @@ class Membership:
             f"{self.url}/api/v1/events", headers=headers, timeout=_SILENCE, allow_redirects=False
         ) as stream:
             if stream.status != HTTPStatus.OK:
-                await _read(stream)
+                await _read(self._network, stream)
             await ear.opened()
             async for block in _blocks(stream.content):
                 if not self._online():
@@ -139,28 +137,32 @@ class Membership:
                 event = _parse(block)
                 self.last_event = event.number or self.last_event
                 if event.data:
+                    self._network.contract.told(event.kind, event.data)
                     ear.hear(event)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.credential}"}
 
 
-@contextlib.asynccontextmanager
-async def _request(
+async def _exchange(
     network: Network, method: str, url: str, body: dict[str, Any] | None, headers: dict[str, str]
-) -> AsyncIterator[aiohttp.ClientResponse]:
+) -> Any:
     try:
         async with network.open().request(
             method, url, json=body, headers=headers, allow_redirects=False
         ) as answer:
-            yield answer
+            said = await _read(network, answer)
+            # What a person asked for wrongly was refused; what was taken is to be as the contract has it.
+            network.contract.asked(method, url, body)
+            return said
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise ConnectionError(f"the bridge does not answer at {url}: {reason}") from error
 
 
-async def _read(answer: aiohttp.ClientResponse) -> Any:
+async def _read(network: Network, answer: aiohttp.ClientResponse) -> Any:
     body = await answer.read()
+    network.contract.answered(answer.method, answer.url.raw_path, answer.status, body)
     try:
         said = json.loads(body) if body else {}
     except ValueError:
@@ -180,5 +182,7 @@ async def _blocks(content: aiohttp.StreamReader) -> AsyncIterator[str]:
 
 
 def _parse(block: str) -> Heard:
-    fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and line[0] != ":")
+    # Not splitlines: that breaks at U+2028 and the like too, which may stand in a text.
+    lines = block.split("\n")
+    fields = dict(line.split(": ", 1) for line in lines if ": " in line and line[0] != ":")
     return Heard(fields.get("event", ""), json.loads(fields.get("data", "{}")), fields.get("id", ""))

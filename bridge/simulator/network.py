@@ -7,13 +7,19 @@ from typing import Final
 
 import aiohttp
 
+from bridge.simulator.contract import Unwatched
+
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
 
 
 class Network:
-    """Opened by whoever needs it first. `ca_file` holds the authority for https URLs, None = the system's."""
+    """Opened by whoever needs it first. `ca_file` holds the authority for https URLs, None = the system's.
 
-    def __init__(self, ca_file: str | None = None) -> None:
+    What is said on it is held against `contract`, both ways.
+    """
+
+    def __init__(self, ca_file: str | None = None, contract: Unwatched | None = None) -> None:
+        self.contract = contract or Unwatched()
         self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
 

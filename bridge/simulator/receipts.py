@@ -109,13 +109,20 @@ class Courier:
             async with self.network.open().post(
                 receipt.url, json=receipt.body, headers=headers, allow_redirects=False
             ) as answer:
-                await answer.read()
+                said = await answer.read()
                 receipt.status = answer.status
+                self._hold(receipt, answer.url.raw_path, said)
                 wait = answer.headers.get("Retry-After", "")
                 return float(wait) if receipt.status == TOO_MANY and _SECONDS.fullmatch(wait) else 0.0
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             _log.warning("receipt could not be posted", call=receipt.call_uuid, error=repr(error))
             return 0.0
+
+    def _hold(self, receipt: Receipt, path: str, said: bytes) -> None:
+        """Hold it against the contract; what was refused, the bridge has judged."""
+        self.network.contract.answered("POST", path, receipt.status or 0, said)
+        if receipt.accepted:
+            self.network.contract.asked("POST", path, receipt.body)
 
 
 class Outgoing:

@@ -13,6 +13,7 @@ import structlog
 from bridge.pushes import Environment, mask
 from bridge.simulator.agenda import Agenda
 from bridge.simulator.answers import Answer, Refusal
+from bridge.simulator.contract import Unwatched
 from bridge.simulator.phonebook import Phones
 from bridge.simulator.provider_tokens import ProviderTokens
 from bridge.simulator.rules import TOKEN, Notification, Request, apns_id, check, check_target
@@ -64,6 +65,7 @@ class Service:
         topics: Collection[str],
         environment: Environment,
         agenda: Agenda,
+        contract: Unwatched,
     ) -> None:
         self.topics = set(topics)
         self.script: deque[Answer] = deque()
@@ -72,6 +74,7 @@ class Service:
         self._tokens = tokens
         self._environment = environment
         self._agenda = agenda
+        self._contract = contract
 
     def handle(self, request: Request, trust: Trust) -> Reply:
         """Answer one request; never raises for anything that a sender can do."""
@@ -104,7 +107,9 @@ class Service:
         authorization = request.get("authorization")
         if authorization is not None or not trust.certificate:
             self._authenticate(authorization, trust)
-        return check(request, name, token, self.topics)
+        notification = check(request, name, token, self.topics)
+        self._contract.push(notification.push_type, notification.payload)
+        return notification
 
     def _authenticate(self, authorization: str | None, trust: Trust) -> None:
         key = self._tokens.check(authorization, self._agenda.now())

@@ -131,6 +131,14 @@ async def test_what_people_do_on_a_phone_reaches_the_incident(home: World) -> No
         await membership.act("another", "acknowledge")
 
 
+async def test_a_line_separator_in_a_text_ends_no_line_of_the_stream(home: World) -> None:
+    await home.webhook(home.alert())
+    await home.alice.enrolled.act((await home.incident())["id"], "notes", text="one \u2028 two \x85 three")
+    await until(
+        lambda: any(heard.data["event"]["text"].endswith("three") for heard in home.alice.heard.items)
+    )
+
+
 async def test_the_app_lists_what_was_open_before_it_listened_and_hears_the_rest(stage: World) -> None:
     await stage.start()
     await stage.webhook(stage.alert())

@@ -71,7 +71,11 @@ async def test_the_example_rings_a_phone_of_a_simulator_that_was_given_the_same_
     with ExitStack() as ports:
         apns, control, web, phone = (f"127.0.0.1:{ports.enter_context(free_port())}" for _ in range(4))
         on_port(example, apns)
-        flags = f"--control.listen-address={control}", f"--state-dir={example.parent / 'simulator'}"
+        flags = (
+            f"--control.listen-address={control}",
+            f"--state-dir={example.parent / 'simulator'}",
+            f"--contract={ROOT / 'contract'}",
+        )
         listen = f"--web.listen-address={web}", f"--phone.listen-address={phone}"
         async with (
             aiohttp.ClientSession() as session,
@@ -85,6 +89,10 @@ async def test_the_example_rings_a_phone_of_a_simulator_that_was_given_the_same_
             async with asyncio.timeout(PATIENCE):
                 rung = [event["phone"] async for event in first_rings(session, simulator)]
             assert sorted(rung) == ["alice-iphone", "bob-iphone"], bridge.tail()
+            async with session.get(f"{simulator.url}/contract") as response:
+                found = await response.json()
+            assert found["checked"] >= 2
+            assert found["breaches"] == []
 
 
 async def first_rings(session: aiohttp.ClientSession, simulator: Child) -> AsyncIterator[dict[str, Any]]:

@@ -114,6 +114,12 @@ class Receiver:
         return [body["receipt"] for _, body in self.posts]
 
 
+@pytest.fixture(autouse=True)
+def contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these tests push is no bridge's, and keeps no contract."""
+    monkeypatch.setitem(Simulator.__init__.__kwdefaults__, "contract", None)
+
+
 @pytest.fixture
 def time() -> Time:
     return Time()
