@@ -71,7 +71,12 @@ def test_each_schema_and_each_shared_definition_is_used() -> None:
     named = {text.partition("#")[0] for text in said}
     for one in PROTOCOL["operations"]:
         named |= {one.get("request"), one["answer"]}
-    named |= {*PROTOCOL["pushes"].values(), *PROTOCOL["events"].values(), PROTOCOL["problem"]}
+    named |= {
+        *PROTOCOL["pushes"].values(),
+        *PROTOCOL["events"].values(),
+        PROTOCOL["problem"],
+        PROTOCOL["sealed"],
+    }
     assert SCHEMAS.keys() - named == set()
     defined = SCHEMAS["shared.json"]["$defs"].keys()
     assert defined - {text.rpartition("/")[2] for text in said} == set()
@@ -176,6 +181,18 @@ def test_a_vector_keeps_the_contract_unless_it_is_there_to_break_it(case: Any) -
     assert (faults == []) == (case["name"] in KEPT), faults
 
 
+SEALED: list[Any] = json.loads((FOLDER / "vectors/sealed.json").read_text())["cases"]
+MISSHAPEN = {"no ciphertext", "an encapsulated key that is too short"}
+
+
+@pytest.mark.parametrize("case", SEALED, ids=lambda case: case["name"])
+def test_a_sealed_vector_keeps_the_contract_and_so_does_what_is_in_it(case: Any) -> None:
+    push_type = "alert" if "kind" in case["payload"] else "voip"
+    faults = CONTRACT.faults(PROTOCOL["pushes"][push_type], case["payload"])
+    assert (faults != []) == (case["name"] in MISSHAPEN), faults
+    assert case["content"] is None or CONTRACT.faults(PROTOCOL["sealed"], case["content"]) == []
+
+
 # --- what is broken ---------------------------------------------------------------------------
 
 
@@ -235,34 +252,34 @@ def told() -> dict[str, Any]:
 
 BAD: list[tuple[str, str, tuple[Any, ...], Any]] = [
     # schema, the example that is changed, the place, and what stands there then
-    ("push-voip.json", "voip", ("v",), 2),
-    ("push-voip.json", "voip", ("v",), "1"),
-    ("push-voip.json", "voip", ("aps",), {"alert": "hidden"}),
-    ("push-voip.json", "voip", ("call", "uuid"), "5B0E2A52-93A1-5D7B-9D0E-3D1F4F7A9B20"),
-    ("push-voip.json", "voip", ("call", "uuid"), "5b0e2a52"),
-    ("push-voip.json", "voip", ("call", "id"), "1"),
-    ("push-voip.json", "voip", ("call", "expires_at"), "2026-11-25T12:00:30Z"),
-    ("push-voip.json", "voip", ("call", "expires_at"), "2026-11-25T13:00:30.000+01:00"),
-    ("push-voip.json", "voip", ("call", "expires_at"), "2026-02-30T12:00:30.000Z"),
-    ("push-voip.json", "voip", ("call", "expires_at"), 1795608030),
-    ("push-voip.json", "voip", ("call", "receipt_url"), ""),
-    ("push-voip.json", "voip", ("caller_name",), ""),
-    ("push-voip.json", "voip", ("caller_name",), "two\nlines"),
-    ("push-voip.json", "voip", ("caller_name",), "turned \u202e round"),
-    ("push-voip.json", "voip", ("caller_name",), "x" * 129),
-    ("push-voip.json", "voip", ("caller_name",), "é" * 65),
-    ("push-voip.json", "voip", ("reason",), "x" * 513),
-    ("push-voip.json", "voip", ("severity",), ""),
-    ("push-voip.json", "voip", ("counts", "incidents"), 0),
-    ("push-voip.json", "voip", ("counts", "alerts"), -1),
-    ("push-voip.json", "voip", ("counts", "alerts"), 2**53),
-    ("push-voip.json", "voip", ("counts", "alerts"), 1.5),
-    ("push-voip.json", "voip", ("incidents",), []),
-    ("push-voip.json", "voip", ("incidents", 0, "repaired"), 0),
-    ("push-voip.json", "voip", ("incidents", 0, "resolution"), "resolved"),
-    ("push-voip.json", "voip", ("incidents_omitted",), 0),
-    ("push-voip.json", "voip", ("drill",), False),
-    ("push-voip.json", "voip", ("kind",), "voip"),
+    ("push-call.json", "voip", ("v",), 2),
+    ("push-call.json", "voip", ("v",), "1"),
+    ("push-call.json", "voip", ("aps",), {"alert": "hidden"}),
+    ("push-call.json", "voip", ("call", "uuid"), "5B0E2A52-93A1-5D7B-9D0E-3D1F4F7A9B20"),
+    ("push-call.json", "voip", ("call", "uuid"), "5b0e2a52"),
+    ("push-call.json", "voip", ("call", "id"), "1"),
+    ("push-call.json", "voip", ("call", "expires_at"), "2026-11-25T12:00:30Z"),
+    ("push-call.json", "voip", ("call", "expires_at"), "2026-11-25T13:00:30.000+01:00"),
+    ("push-call.json", "voip", ("call", "expires_at"), "2026-02-30T12:00:30.000Z"),
+    ("push-call.json", "voip", ("call", "expires_at"), 1795608030),
+    ("push-call.json", "voip", ("call", "receipt_url"), ""),
+    ("push-call.json", "voip", ("caller_name",), ""),
+    ("push-call.json", "voip", ("caller_name",), "two\nlines"),
+    ("push-call.json", "voip", ("caller_name",), "turned \u202e round"),
+    ("push-call.json", "voip", ("caller_name",), "x" * 129),
+    ("push-call.json", "voip", ("caller_name",), "é" * 65),
+    ("push-call.json", "voip", ("reason",), "x" * 513),
+    ("push-call.json", "voip", ("severity",), ""),
+    ("push-call.json", "voip", ("counts", "incidents"), 0),
+    ("push-call.json", "voip", ("counts", "alerts"), -1),
+    ("push-call.json", "voip", ("counts", "alerts"), 2**53),
+    ("push-call.json", "voip", ("counts", "alerts"), 1.5),
+    ("push-call.json", "voip", ("incidents",), []),
+    ("push-call.json", "voip", ("incidents", 0, "repaired"), 0),
+    ("push-call.json", "voip", ("incidents", 0, "resolution"), "resolved"),
+    ("push-call.json", "voip", ("incidents_omitted",), 0),
+    ("push-call.json", "voip", ("drill",), False),
+    ("push-call.json", "voip", ("kind",), "voip"),
     ("push-alert.json", "alert", ("kind",), "news"),
     ("push-alert.json", "alert", ("caller_name",), "it stands in aps"),
     ("push-alert.json", "alert", ("aps", "interruption-level"), "loud"),
