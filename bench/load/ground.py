@@ -103,13 +103,10 @@ async def bridge(config: Path, core: int, name: str = "bridge") -> AsyncIterator
     """Run `serve` until it is ready."""
     with free_port() as port:
         command = (
-            *(
-                *pinned(core),
-                sys.executable,
-                *(["/tmp/prof.py"] if os.environ.get("PROF") else ["-m", "bridge.cli"]),
-                "serve",
-                f"--config.file={config}",
-            ),
+            *pinned(core),
+            *PROGRAM,
+            "serve",
+            f"--config.file={config}",
             *(f"--web.listen-address=127.0.0.1:{port}", "--phone.listen-address=127.0.0.1:0"),
             "--log.format=json",
         )
