@@ -42,6 +42,10 @@ class Route:
     routes: tuple[Route, ...] = field(default=(), repr=False)
     path: str = "route"
 
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether these labels fulfil all matchers."""
+        return all(matcher.matches(labels) for matcher in self.matchers)
+
     def group(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Pick the labels that make the group, sorted by name; one that is missing or empty takes no part."""
         every = ALL_LABELS in self.group_by

@@ -6,8 +6,9 @@ ask `explain`, so that what is explained is what happens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -93,8 +94,13 @@ class Explanation:
 
     labels: Mapping[str, str]
     now: datetime
-    visits: tuple[Visit, ...]
     matches: tuple[RouteMatch, ...]
+    steps: tuple[_Step, ...] = field(repr=False)
+
+    @property
+    def visits(self) -> tuple[Visit, ...]:
+        """Every route that was tried, in order; made only for who wants to see them."""
+        return tuple(_visits(self.steps, self.labels))
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain values for JSON; `bridge.views.account` adds whom the receivers reach."""
@@ -117,9 +123,9 @@ def explain(root: Route, labels: Mapping[str, str], now: datetime, intervals: In
     interval that `intervals` does not know is left out, for rather a phone rings than none. `now` must
     be aware, else ValueError. Source: Route.Match.
     """
-    visits = _walk(root, labels)
-    matches = tuple(_match(visit.route, labels, now, intervals) for visit in visits if visit.chosen)
-    return Explanation(labels, now, visits, matches)
+    steps = _walk(root, labels)
+    matches = tuple(_match(step.route, labels, now, intervals) for step in steps if not step.hit)
+    return Explanation(labels, now, matches, steps)
 
 
 def destinations(explanation: Explanation) -> tuple[RouteMatch, ...]:
@@ -135,43 +141,58 @@ def examined(root: Route, labels: Mapping[str, str]) -> frozenset[str]:
 
     Another alert with the same values of them (a label that is missing has the value "") takes the same way.
     """
-    visits = _walk(root, labels)
-    asked = {matcher.name for visit in visits for matcher in visit.route.matchers}
-    grouping = {name for visit in visits if visit.chosen for name in visit.route.group_by}
+    steps = _walk(root, labels)
+    tried = (child for step in steps for child in step.route.routes[: step.tried])
+    asked = {matcher.name for route in tried for matcher in route.matchers}
+    grouping = {name for step in steps if not step.hit for name in step.route.group_by}
     return frozenset(asked | grouping - {ALL_LABELS})
 
 
 @dataclass(slots=True)
 class _Step:
-    """A visit while its children are still being tried: how many were, and whether one took the alert."""
+    """A route that the alert fulfils: how many of its children were tried, and whether one took the alert."""
 
     route: Route
-    depth: int
-    failed: tuple[Failure, ...] = ()
     tried: int = 0
     hit: bool = False
     over: bool = False
 
-    def visit(self) -> Visit:
-        untried = 0 if self.failed else len(self.route.routes) - self.tried
-        return Visit(self.route, self.depth, self.failed, not self.failed and not self.hit, untried)
+    def down(self, labels: Mapping[str, str]) -> Route | None:
+        """Try the children that are left, up to the next one that matches."""
+        while not self.over and self.tried < len(self.route.routes):
+            child = self.route.routes[self.tried]
+            self.tried += 1
+            if child.matches(labels):
+                self.hit, self.over = True, not child.continue_
+                return child
+        return None
 
 
-def _walk(root: Route, labels: Mapping[str, str]) -> tuple[Visit, ...]:
-    steps = [_Step(root, 0)]
+def _walk(root: Route, labels: Mapping[str, str]) -> tuple[_Step, ...]:
+    steps = [_Step(root)]
     way = [steps[0]]  # from the root down to where we are; no recursion, so trees may be deep
     while way:
-        parent = way[-1]
-        if parent.over or parent.tried == len(parent.route.routes):
+        child = way[-1].down(labels)
+        if child is None:
             way.pop()
-            continue
-        child = parent.route.routes[parent.tried]
-        parent.tried += 1
-        steps.append(_Step(child, len(way), _failures(child, labels)))
-        if not steps[-1].failed:
-            parent.hit, parent.over = True, not child.continue_
+        else:
+            steps.append(_Step(child))
             way.append(steps[-1])
-    return tuple(step.visit() for step in steps)
+    return tuple(steps)
+
+
+def _visits(steps: Iterable[_Step], labels: Mapping[str, str]) -> Iterator[Visit]:
+    """Tell of every route that was tried, those that did not match as well: each step tells how many."""
+    matched = deque(steps)
+    pending = [(matched[0].route, 0)]
+    while pending:
+        route, depth = pending.pop()
+        if not matched or matched[0].route is not route:
+            yield Visit(route, depth, _failures(route, labels))
+            continue
+        step = matched.popleft()
+        yield Visit(route, depth, chosen=not step.hit, untried=len(route.routes) - step.tried)
+        pending += [(child, depth + 1) for child in reversed(route.routes[: step.tried])]
 
 
 def _failures(route: Route, labels: Mapping[str, str]) -> tuple[Failure, ...]:
