@@ -1,4 +1,5 @@
-"""A time in the ledger is an integer; a list of names that a statement is given is one value."""
+"""A time in the ledger is an integer; a list of names that a statement is given is one value; JSON is read and
+written by orjson."""
 
 from __future__ import annotations
 
@@ -27,6 +28,14 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 _CHUNK: Final = 500
 """Values in one IN list: well below SQLite's limit on variables."""
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+JSON_BY: Final[dict[str, Any]] = {"json_serializer": _json, "json_deserializer": orjson.loads}
+"""What every engine is opened with: Python's own json is a twentieth of a storm's processor time."""
 
 
 def chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:

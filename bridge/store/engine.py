@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from bridge.store.columns import JSON_BY
 from bridge.store.onehop import Driver
 from bridge.store.tables import meta
 
@@ -162,7 +163,7 @@ def open_engine(path: Path, *, writer: bool) -> AsyncEngine:
     url = URL.create("sqlite+aiosqlite", database=str(path))
     pool: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if writer else {"pool_size": 4}
     # Without hide_parameters an error's text holds the values, and those hold tokens.
-    engine = create_async_engine(url, module=Driver(), hide_parameters=True, **pool)
+    engine = create_async_engine(url, module=Driver(), hide_parameters=True, **JSON_BY, **pool)
 
     _say_begin(engine.sync_engine, "BEGIN IMMEDIATE" if writer else "BEGIN", always=writer)
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bridge.store import engine
+from bridge.store.columns import JSON_BY
 from bridge.store.engine import StoreError
 
 CHANNEL: Final = "pushkit_bridge"
@@ -115,6 +116,7 @@ class Postgres:
             "postgresql+asyncpg://",
             async_creator=connect,
             hide_parameters=True,
+            **JSON_BY,
             isolation_level="READ COMMITTED" if writer else "AUTOCOMMIT",
             pool_size=1 if writer else _READERS,
             max_overflow=0,
