@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice
 from typing import Any, Final
@@ -37,8 +36,7 @@ MOST_LABELS: Final = 1_000
 """The most labels, and the most annotations, that are kept of one alert. Nobody has a tenth of that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(msgspec.Struct, frozen=True):
     """One alert of a notification.
 
     `ends_at` is None while it fires. `repairs` names what was broken and mended (rule 7).
@@ -54,8 +52,7 @@ class Alert:
     repairs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(msgspec.Struct, frozen=True):
     """One webhook body. `group_key` and `external_url` are shown to people, never compared.
 
     `traceparent` is what records it, "" where nothing does.

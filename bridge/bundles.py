@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final, Literal, TypeAlias, get_args
 
+import msgspec
+
 from bridge.incidents import QUIET, Incident, Page, PageKind, State, stable_id
 from bridge.pushes import PushKind
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """What the phone shows: a CallKit call, or a notification (`push` "alert") that stands for one.
 
     `id` names the record and is the push's apns-id; `uuid` is CallKit's. `carries` are the
@@ -33,8 +34,7 @@ class Call:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """An open page of the outbox: `attempt` counts its claims so far, `call_id` binds it for good."""
 
     page: Page
@@ -42,8 +42,7 @@ class Line:
     call_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Handset:
+class Handset(msgspec.Struct, frozen=True):
     """What the last call left on a device, and what waits for it.
 
     `sending`: a call is on its way to it that nobody has settled. `pace`: seconds between the
@@ -76,8 +75,7 @@ class Handset:
         return self.pace is not None and since >= 0.9 * self.pace
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(msgspec.Struct, frozen=True):
     """What one push (or one outgoing webhook, without a call) carries."""
 
     lines: tuple[Line, ...]

@@ -7,11 +7,13 @@ clock); `docs/architecture.md` draws the states.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID, uuid5
+
+import msgspec
+from msgspec.structs import replace
 
 from bridge.alerts import DRILL_SOURCE
 from bridge.policy import InterruptionLevel, Step
@@ -39,8 +41,7 @@ class State(StrEnum):
     RESOLVED = "resolved"
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(msgspec.Struct, frozen=True):
     """(source, receiver, values of the route's group_by labels): at most one open incident in each."""
 
     source: str
@@ -48,16 +49,14 @@ class Slot:
     group: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(msgspec.Struct, frozen=True):
     """The wish that Alertmanager tells nobody of an incident's alerts until then, and who has it."""
 
     until: datetime
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Episode:
+class Episode(msgspec.Struct, frozen=True):
     """One alert's stay in one incident.
 
     `ended_at` is its end by the source's clock, `ended_here_at` the moment we learned of it;
@@ -88,8 +87,7 @@ class Episode:
         return self.status == "firing"
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
+class Incident(msgspec.Struct, frozen=True):
     """The open alerts of one slot, and how far its escalation has come.
 
     `revision` counts news. `series` counts the escalations begun; `round`, `step` and `ring`
@@ -115,7 +113,7 @@ class Incident:
     due_at: datetime | None = None
     step_ends_at: datetime | None = None
     reached: bool = False
-    out: Mapping[str, str] = field(default_factory=dict)
+    out: Mapping[str, str] = {}
     stand_ins: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     acknowledged_at: datetime | None = None
@@ -131,7 +129,7 @@ class Incident:
     external_url: str = ""
     truncated_alerts: int = 0
     traceparent: str = ""
-    alerts: Mapping[str, Episode] = field(default_factory=dict)
+    alerts: Mapping[str, Episode] = {}
 
     @property
     def open(self) -> bool:
@@ -164,8 +162,7 @@ class Incident:
         return min((time for time in times if time is not None), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """The intent "`target` must hear of this incident by `expires_at`": a row of the outbox.
 
     `target` is a device's name, or a webhook's where `kind` is "webhook". `every` and
@@ -193,16 +190,14 @@ class Page:
     drill: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One line of an incident's timeline."""
 
     kind: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """What one decision changes. `withdraw` settles the pages that are still open, with that reason."""
 
     incident: Incident

@@ -7,10 +7,13 @@ Change so far and gives the next.
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from bridge import escalation
 from bridge.alerts import Alert, Notification
@@ -42,28 +45,25 @@ class Times:
     refire_quiet: timedelta = timedelta(minutes=5)
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True):
     """Where routing sends an alert that opens; muted until then, None = not muted."""
 
     slot: Slot
     muted_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A firing alert at one incident."""
 
     alert: Alert
     muted_until: datetime | None = None
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(msgspec.Struct):
     """What one notification brings to one slot."""
 
-    arrivals: list[Arrival] = field(default_factory=list)
-    resolved: list[Alert] = field(default_factory=list)
+    arrivals: list[Arrival] = []
+    resolved: list[Alert] = []
 
 
 def receive(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import cached_property
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
+
+import msgspec
 
 from bridge.policy import Receiver
 from bridge.pushes import PushKind
 from bridge.schedules import AHEAD, Duty, Override, Schedule, gaps
 from bridge.zones import local
+
+_NAME: Final = attrgetter("name")
+_OWNER: Final = attrgetter("owner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +31,7 @@ class DeviceGroup:
     schedules: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Phone:
+class Phone(msgspec.Struct, frozen=True):
     """What a decision needs to know of a device: whose it is, and which of its tokens can be used now.
 
     `trouble` says in words why a token cannot be used, None when all is well.
@@ -43,38 +49,45 @@ class Phone:
         return self.alert or (push == "voip" and self.voip)
 
 
-class Phones(tuple[Phone, ...]):  # noqa: SLOT001 - what is cached needs a place
-    """Phones by name and by owner: sorted once, however many decisions ask."""
+class Phones(tuple[Phone, ...]):  # noqa: SLOT001 - what is sorted needs a place
+    """Phones, found by name and by owner: sorted once, however many decisions ask.
+
+    Not by dictionaries: those of a hundred thousand phones take nearly as much memory as the phones.
+    """
+
+    def named(self, name: str) -> Phone | None:
+        """Give the phone of this name."""
+        place = bisect_left(self._by_name, name, key=_NAME)
+        found = self._by_name[place : place + 1]
+        return found[0] if found and found[0].name == name else None
+
+    def of(self, owner: str) -> tuple[Phone, ...]:
+        """List this person's phones."""
+        first = bisect_left(self._by_owner, owner, key=_OWNER)
+        return self._by_owner[first : bisect_right(self._by_owner, owner, first, key=_OWNER)]
 
     @cached_property
-    def by_name(self) -> Mapping[str, Phone]:
-        """Each by its name."""
-        return {phone.name: phone for phone in self}
+    def _by_name(self) -> tuple[Phone, ...]:
+        return tuple(sorted(self, key=_NAME))
 
     @cached_property
-    def by_owner(self) -> Mapping[str, tuple[Phone, ...]]:
-        """Those of each owner."""
-        found: dict[str, list[Phone]] = {}
-        for phone in self:
-            found.setdefault(phone.owner, []).append(phone)
-        return {owner: tuple(phones) for owner, phones in found.items()}
+    def _by_owner(self) -> tuple[Phone, ...]:
+        return tuple(sorted(self, key=_OWNER))
 
 
-@dataclass(frozen=True, slots=True)
-class Roster:
+class Roster(msgspec.Struct, frozen=True):
     """What the ledger knows of who can be rung: every phone in its present state, overrides by schedule."""
 
     phones: tuple[Phone, ...] = ()
-    overrides: Mapping[str, tuple[Override, ...]] = field(default_factory=dict)
+    overrides: Mapping[str, tuple[Override, ...]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class OnCall:
+class OnCall(msgspec.Struct, frozen=True):
     """Answers who carries the phone: the device groups, every phone in its present state, the schedules."""
 
     directory: Mapping[str, DeviceGroup]
     phones: tuple[Phone, ...]
-    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    schedules: Mapping[str, Schedule] = {}
 
     def __call__(
         self, groups: Sequence[str], now: datetime, otherwise: Sequence[str] = ()
@@ -108,11 +121,11 @@ class OnCall:
 
     def phone(self, name: str) -> Phone | None:
         """Give the phone of this name; None for one that is gone."""
-        return self._sorted.by_name.get(name)
+        return self._sorted.named(name)
 
     def of(self, owner: str) -> tuple[Phone, ...]:
         """List this person's phones."""
-        return self._sorted.by_owner.get(owner, ())
+        return self._sorted.of(owner)
 
     def others(self, name: str) -> tuple[Phone, ...]:
         """List the other phones of this phone's owner."""
@@ -143,8 +156,9 @@ class OnCall:
         for group in self._known(groups):
             on_duty = (person for name in group.schedules for person in self.schedules[name].who(now))
             for owner in (*on_duty, *group.owners):
-                found.update((phone.name, phone) for phone in phones.by_owner.get(owner, ()))
-            found.update((name, phones.by_name[name]) for name in group.devices if name in phones.by_name)
+                found.update((phone.name, phone) for phone in phones.of(owner))
+            named = map(phones.named, group.devices)
+            found.update((phone.name, phone) for phone in named if phone is not None)
         return found
 
 

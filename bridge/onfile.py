@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import click
+from msgspec.structs import replace
 
 from bridge import routing
 from bridge.calendars import Agenda

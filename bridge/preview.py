@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
+from msgspec.structs import replace
 
 from bridge import alerts, drills, lifecycle, onfile, people, watchdogs
 from bridge.alerts import Notification

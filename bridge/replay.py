@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+from msgspec.structs import replace
 
 from bridge import escalation
 from bridge.incidents import QUIET, WEBHOOK_DEADLINE, Change, Incident, Page, State, stable_id

@@ -7,9 +7,12 @@ is well, and rings when it does not. `docs/adr/0012-heartbeats.md` says why each
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from bridge import alerts
 from bridge.alerts import Alert, Notification
@@ -49,8 +52,7 @@ class Heartbeat:
         return here and all(matcher.matches(alert.labels) for matcher in self.matchers)
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(msgspec.Struct, frozen=True):
     """What the ledger knows of a heartbeat.
 
     `known_at` is when the bridge first knew of it, `looked_at` when it last looked whether it is missing,

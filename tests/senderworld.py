@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from builders import receiver, step
 from desks import Office, make_settings, office
 from ledgers import device, incident, page
 from movedclock import MovedClock
+from msgspec.structs import replace
 
 from bridge.config import Secret, Settings
 from bridge.config.settings import ApnsSettings

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import NOW
+from msgspec.structs import replace
 
 from bridge import alerts
 from bridge.alerts import (

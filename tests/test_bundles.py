@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from builders import NOW, at, step
+from msgspec.structs import replace
 
 from bridge.bundles import Bundle, Call, Handset, Line, Plan, over, plan
 from bridge.incidents import Incident, Page, Slot, State, make_page

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
 from builders import NOW, at, phone, receiver, step
+from msgspec.structs import replace
 from story import GROUPS, Story
 
 from bridge import drills, lifecycle, unanswered
@@ -348,7 +349,9 @@ def test_everybody_whom_a_receiver_reaches_takes_part_also_without_a_phone() -> 
     it = drill(receiver="platform")
     found = drills.members(it, lambda _: policy, on_call(phone(), phone(IPAD)), NOW)
     assert found == (Member("alice", "alice"), Member("carol", "carol"))
-    each = drills.members(replace(it, each="device"), lambda _: policy, on_call(phone(), phone(IPAD)), NOW)
+    each = drills.members(
+        dataclasses.replace(it, each="device"), lambda _: policy, on_call(phone(), phone(IPAD)), NOW
+    )
     assert [(one.who, one.owner) for one in each] == [(ALICE, "alice"), (IPAD, "alice")]
 
 

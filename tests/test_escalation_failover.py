@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from builders import at, make_alert, phone, receiver, step
+from msgspec.structs import replace
 from story import Story
 
 from bridge import escalation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import structlog
 from builders import at, receiver, step
 from desks import Office, make_settings, office, running
 from ledgers import accept, claim, incident, page, put, resolved, slot
+from msgspec.structs import replace
 from sqlalchemy.exc import OperationalError
 
 from bridge.escalator import Escalator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from builders import at
 from desks import Office, make_settings, office, running
 from ledgers import incident, opening, page, put, resolved
+from msgspec.structs import replace
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from builders import NOW, at, make_alert, phone, receiver, step
+from msgspec.structs import replace
 from story import SLOT, Story
 
 from bridge.incidents import Change, Event, Incident, Page, Slot, begin, fallback, stable_id

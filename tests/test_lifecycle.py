@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from builders import at, make_alert, receiver, step
+from msgspec.structs import replace
 from story import SLOT, Story
 
 from bridge import lifecycle

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from builders import NOW, at
 from ledgers import episode, incident, resolved
+from msgspec.structs import replace
 
 from bridge import presence
 from bridge.incidents import Incident

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import structlog
 from builders import at
 from desks import running
 from ledgers import incident, page, put
+from msgspec.structs import replace
 from senderworld import ALICE, World, world
 from sqlalchemy.exc import OperationalError
 

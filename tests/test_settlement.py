@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from builders import at
 from desks import Office, office
 from ledgers import ALICE, LEASE, device, incident, page, put, sync
+from msgspec.structs import replace
 from sqlalchemy import event
 
 from bridge import settlement

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from builders import NOW, at, make_alert
+from msgspec.structs import replace
 from story import SLOT, Story
 
 from bridge import routing, silences

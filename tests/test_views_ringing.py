@@ -1,10 +1,11 @@
 """Who has an incident, and what its next ring is, and why: as it is, and so that people understand it."""
 
-from dataclasses import replace
+import dataclasses
 from typing import Any
 
 import pytest
 from builders import NOW, at, phone, receiver, step
+from msgspec.structs import replace
 
 from bridge.incidents import Incident, Slot, State
 from bridge.oncall import DeviceGroup, OnCall
@@ -74,7 +75,7 @@ def test_after_a_round_in_which_nobody_answered_the_next_one_waits() -> None:
 def test_after_the_last_step_comes_a_round_or_the_end(
     fields: dict[str, Any], repeat: int, expected: tuple[str, str]
 ) -> None:
-    policy = replace(POLICY, repeat=repeat)
+    policy = dataclasses.replace(POLICY, repeat=repeat)
     assert words(policy, step=2, due_at=at(300), **fields) == expected
 
 

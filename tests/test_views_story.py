@@ -1,10 +1,11 @@
 """One incident's story: the hand-overs in order with true delays, and a picture that shows what happened."""
 
-from dataclasses import replace
+import dataclasses
 from datetime import datetime
 from typing import Any
 
 from builders import NOW, at, receiver, step
+from msgspec.structs import replace
 
 from bridge.incidents import Episode, Incident, Slot, State
 from bridge.views.story import (
@@ -73,7 +74,7 @@ def test_each_hand_over_comes_with_the_delay_since_the_one_before() -> None:
 
 
 def test_the_call_that_was_answered_is_the_one_that_is_told() -> None:
-    pushes = [push(call=call()), push("bob-iphone", 45, call=replace(ANSWERED, made_at=at(45)))]
+    pushes = [push(call=call()), push("bob-iphone", 45, call=dataclasses.replace(ANSWERED, made_at=at(45)))]
     told = [hop.what for hop in hops(INCIDENT, pushes, at(90))]
     assert "bob-iphone is to ring" in told
     assert "alice-iphone is to ring" not in told
@@ -130,7 +131,9 @@ def test_what_did_not_go_out_says_why() -> None:
 
 def test_the_wait_before_a_ring_is_drawn() -> None:
     late = push(
-        call=replace(call(), made_at=at(20), accepted_at=at(20.2), received_at=at(21), expires_at=at(50))
+        call=dataclasses.replace(
+            call(), made_at=at(20), accepted_at=at(20.2), received_at=at(21), expires_at=at(50)
+        )
     )
     wait, bell = drawn(late)[0]
     assert (wait.kind, wait.x, wait.width) == ("wait", 0, bell.x)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from builders import NOW, at, make_alert, notification
+from msgspec.structs import replace
 
 from bridge import alerts, watchdogs
 from bridge.alerts import Notification

@@ -7,13 +7,13 @@ import difflib
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final
 
 import structlog
 from aiohttp import web
+from msgspec.structs import replace
 
 from bridge import alerts
 from bridge.api.admission import Admission, Busy, Ticket

@@ -1,5 +1,4 @@
-"""A time in the ledger is an integer; a list of names that a statement is given is one value; JSON is read and
-written by orjson."""
+"""A time is an integer; a list of names in a statement is one value; orjson writes what is JSON."""
 
 from __future__ import annotations
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields
 
+from msgspec.structs import asdict
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.store.tables import heartbeats
 from bridge.watchdogs import Watch
 
-_FIELDS = tuple(field.name for field in fields(Watch))
+_FIELDS = Watch.__struct_fields__
 
 
 async def load(connection: AsyncConnection) -> dict[str, Watch]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from bridge.oncall import Phone
 from bridge.store.stage import Accepted
 
 _FINGERPRINT: Final = 16
-_PAGE_FIELDS: Final = tuple(field.name for field in fields(Page))
+_PAGE_FIELDS: Final = Page.__struct_fields__
 
 
 def slot_key(slot: Slot) -> str:

@@ -113,7 +113,7 @@ async def test_decisions_of_several_bridges_see_each_other(store: Store, other: 
     await put(store, one)
 
     def raise_it(found: tuple[Any, ...], *_: Any) -> list[Change]:
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         return [Change(replace(found[0], revision=found[0].revision + 1)).note("note", "raised")]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import Awaitable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +30,7 @@ from ledgers import (
 )
 from ledgers import device as phone
 from movedclock import MovedClock
+from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
 from bridge.bundles import Call
@@ -355,7 +356,11 @@ async def test_a_decision_is_told_of_the_overrides_that_are_not_over_in_the_orde
     await store.update(Scope(), see)
     clock.move(60)
     await store.update(Scope(), see)
-    one, two, three = replace(first, id=1), replace(second, id=2), replace(first, id=3)
+    one, two, three = (
+        dataclasses.replace(first, id=1),
+        dataclasses.replace(second, id=2),
+        dataclasses.replace(first, id=3),
+    )
     assert told == [{"primary": (one, two), "backup": (three,)}, {"primary": (two,)}]
 
 

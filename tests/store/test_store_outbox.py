@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +24,7 @@ from ledgers import (
     sync,
 )
 from movedclock import MovedClock
+from msgspec.structs import replace
 from sqlalchemy import literal, select, update
 
 from bridge.bundles import Bundle, Call

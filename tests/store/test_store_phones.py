@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import dataclasses
 from typing import Any
 
 import pytest
 from builders import at
 from ledgers import ALICE, BOB, Look, accept, claim, device, incident, page, put, settle, sync
 from movedclock import MovedClock
+from msgspec.structs import replace
 
 from bridge.bundles import Bundle, Call
 from bridge.incidents import Change, Page
@@ -307,7 +308,7 @@ async def test_a_new_token_clears_the_trouble_of_the_old_one_and_of_no_other(
     row = await look.row(device_table, name=ALICE)
     assert [row["voip_token"], row["voip_registered_at"], row["voip_trouble"]] == ["new", at(10), None]
     assert [row["alert_registered_at"], row["alert_trouble"]] == [at(0), "unregistered: Unregistered"]
-    assert await usable(store) == replace(renewed, alert_token=None)
+    assert await usable(store) == dataclasses.replace(renewed, alert_token=None)
 
 
 @pytest.mark.parametrize("change", [{"topic": "com.example.other"}, {"environment": "sandbox"}])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from builders import at
 from ledgers import Look, incident, put, resolved
 from movedclock import MovedClock
+from msgspec.structs import replace
 
 from bridge.incidents import Incident, Silence
 from bridge.store import Store, queries, silences

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, Self
 
 import pytest
 from ledgers import Look, Sqlite, Transactions, incident, opened, opening, page, put, slot
 from movedclock import MovedClock
+from msgspec.structs import replace
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
