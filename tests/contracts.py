@@ -11,6 +11,8 @@ import pytest
 from aiohttp import web
 
 from bridge.api.phone import PhoneApi
+from bridge.outgoing import Outgoing
+from bridge.pushes import Outcome
 from bridge.simulator import Contract, Simulator
 
 FOLDER = Path(__file__).parents[1] / "contract"
@@ -29,6 +31,13 @@ def contract_is_watched() -> Iterator[None]:
             app.on_response_prepare.append(_judge)
 
         patch.setattr(PhoneApi, "set_up", watched)
+        post = Outgoing.post
+
+        async def overheard(self: Outgoing, url: str, body: bytes, *more: str) -> Outcome:
+            CONTRACT.posted(body)
+            return await post(self, url, body, *more)
+
+        patch.setattr(Outgoing, "post", overheard)
         yield
 
 

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from contracts import CONTRACT, FOLDER
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 from senderworld import world
 from test_payloads import DOCUMENT, LEVELS, MANY, SHOWNS, TEMPLATES, TIMES, shown_as
 
@@ -76,6 +77,7 @@ def test_each_schema_and_each_shared_definition_is_used() -> None:
         *PROTOCOL["events"].values(),
         PROTOCOL["problem"],
         PROTOCOL["sealed"],
+        PROTOCOL["webhook"],
     }
     assert SCHEMAS.keys() - named == set()
     defined = SCHEMAS["shared.json"]["$defs"].keys()
@@ -339,7 +341,7 @@ WAITED = st.builds(
     lambda shown, pair: replace(shown, receipt_url=pair[0], receipt_token=pair[1]), SHOWNS, RECEIPTS
 )
 TAKEN = st.builds(
-    lambda found, at, who: [replace(one, acknowledged_at=at, acknowledged_by=who) for one in found],
+    lambda found, at, who: [changed(one, acknowledged_at=at, acknowledged_by=who) for one in found],
     MANY,
     TIMES,
     st.none() | st.text(max_size=200),
@@ -352,7 +354,7 @@ def test_whatever_the_alerts_each_kind_of_push_keeps_the_contract(
     shown: Shown, incidents: list[Incident], level: InterruptionLevel, template: str | None, drill: bool
 ) -> None:
     if drill:
-        incidents = [replace(one, slot=replace(one.slot, source=DRILL_SOURCE)) for one in incidents]
+        incidents = [changed(one, slot=changed(one.slot, source=DRILL_SOURCE)) for one in incidents]
     renderer = Renderer(template, template)
     pushes = [
         ("push-voip.json", renderer.voip(shown, incidents)),

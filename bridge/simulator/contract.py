@@ -46,6 +46,9 @@ class Unwatched:
     def told(self, event: str, data: Any) -> None:
         """The bridge's stream told of an event."""
 
+    def posted(self, body: bytes) -> None:
+        """The bridge posted to a step's webhook."""
+
 
 class Contract(Unwatched):
     """Holds what comes against the schemas. Raises ValueError, or OSError, where there is no such folder."""
@@ -56,6 +59,7 @@ class Contract(Unwatched):
         self._pushes: dict[str, str] = protocol["pushes"]
         self._events: dict[str, str] = protocol["events"]
         self._problem: str = protocol["problem"]
+        self._webhook: str = protocol["webhook"]
         self._operations = [(one["method"], _pattern(one["path"]), one) for one in protocol["operations"]]
         self._validators = _compiled(folder / "schemas")
 
@@ -88,6 +92,10 @@ class Contract(Unwatched):
     def told(self, event: str, data: Any) -> None:
         """See Unwatched."""
         self._hold(f"an event {event}", self._events.get(event), data)
+
+    def posted(self, body: bytes) -> None:
+        """See Unwatched."""
+        self._hold("a post to a webhook", self._webhook, _read(body))
 
     def faults(self, schema: str, value: Any) -> list[str]:
         """Say what in a value breaks a schema, each with its place."""
