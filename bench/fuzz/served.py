@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import signal
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.app import Bridge, Options
+from bridge.daemon import spare_the_heap
 from bridge.telemetry import configure_logs
 
 
@@ -61,7 +61,7 @@ async def main(folder: Path) -> None:
     options = Options(folder / "config.yaml", ("127.0.0.1:0",), phone_listen="127.0.0.1:0")
     steps = Steps()
     async with Bridge(options) as bridge:
-        gc.collect()
+        spare_the_heap()
         steps.watch()
         loop.add_signal_handler(signal.SIGUSR1, lambda: _say(steps))
         print(json.dumps({"web": bridge.bound.web[0], "phone": bridge.bound.phone}), flush=True)
