@@ -183,6 +183,16 @@ def test_a_vector_keeps_the_contract_unless_it_is_there_to_break_it(case: Any) -
     assert (faults == []) == (case["name"] in KEPT), faults
 
 
+STREAMS: list[Any] = json.loads((FOLDER / "vectors/streams.json").read_text())["cases"]
+
+
+def test_the_events_of_the_document_s_stream_keep_the_contract_the_others_are_about_bytes() -> None:
+    found = [event for event in STREAMS[0]["events"] if STREAMS[0]["name"] == "the stream of the document"]
+    assert {event["name"] for event in found} == PROTOCOL["events"].keys()
+    for event in found:
+        assert CONTRACT.faults(PROTOCOL["events"][event["name"]], json.loads(event["data"])) == []
+
+
 SEALED: list[Any] = json.loads((FOLDER / "vectors/sealed.json").read_text())["cases"]
 MISSHAPEN = {"no ciphertext", "an encapsulated key that is too short"}
 
