@@ -18,6 +18,7 @@ import click
 
 from bench import cells, console, image, machine, running, table
 from bench.chaos import driver as chaos
+from bench.chaos.faults import NAMES
 from bench.chaos.report import page
 from bench.chaos.world import Kind
 from bench.figures import figures
@@ -185,15 +186,23 @@ def fuzz(*, count: int, seed: int) -> None:
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="For logs; without it, kept if something is wrong."
 )
+@click.option("--without", multiple=True, type=click.Choice(NAMES), help="A fault to leave out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def chaos_command(
-    *, ledger: Kind, seconds: float, longest: float, seed: int | None, folder: Path | None, as_json: bool
+    *,
+    ledger: Kind,
+    seconds: float,
+    longest: float,
+    seed: int | None,
+    folder: Path | None,
+    without: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Break real processes at random moments, and look what became of each alert. Exit 1 if one was lost."""
     seed = random.randrange(2**32) if seed is None else seed
     place = folder or Path(tempfile.mkdtemp(prefix=f"chaos-{ledger}-{seed}-"))
     configure_logs("error", "json")  # of the simulator, which runs here
-    plan = chaos.Plan(ledger, seconds, seed, longest)
+    plan = chaos.Plan(ledger, seconds, seed, longest, without=without)
     found = asyncio.run(_until_stopped(chaos.chaos(plan, place, lambda text: click.echo(text, err=True))))
     click.echo(json.dumps(asdict(found)) if as_json else page(found))
     if found.verdict.wrong:

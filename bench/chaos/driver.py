@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +38,17 @@ _BAD_NOTES: Final = ("did not stop", "asked to stop ended", BROKE_DOWN)
 
 @dataclass(frozen=True)
 class Plan:
-    """`seconds` of faults; `longest` that one of them may hold, `rate` alerts a second."""
+    """`seconds` of faults; `longest` that one of them may hold, `rate` alerts a second.
+
+    `without` names faults that are left out: where no bridge is killed, it can be seen what grows.
+    """
 
     kind: Kind
     seconds: float
     seed: int
     longest: float = 9.0
     rate: float = 2.0
+    without: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ async def chaos(plan: Plan, folder: Path, say: Callable[[str], None]) -> Report:
 
 async def _strike(world: World, plan: Plan, dice: random.Random, say: Callable[[str], None]) -> None:
     """Have each fault in turn, in a random order, again and again; some at the same time."""
-    known, bag = faults.of(world), list[str]()
+    known, bag = faults.of(world, plan.without), list[str]()
     end, running = time.monotonic() + plan.seconds, set[asyncio.Task[None]]()
     pause = min(4.0, plan.seconds / len(known))
     while time.monotonic() < end:

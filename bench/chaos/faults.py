@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -188,11 +188,14 @@ _POSTGRESQL: Final[Mapping[str, Fault]] = {
 }
 
 
-def of(world: World) -> Mapping[str, Fault]:
-    """Give the faults that this world can have."""
-    if world.kind == "postgresql":
-        return {**_ALL, **_POSTGRESQL}
-    return {**_ALL, "full": _full} if world.disk is not None else _ALL
+NAMES: Final = (*_ALL, *_POSTGRESQL, "full")
+
+
+def of(world: World, without: Collection[str] = ()) -> Mapping[str, Fault]:
+    """Give the faults that this world can have, but for those that are left out."""
+    beside = {"full": _full} if world.disk is not None else {}
+    found = {**_ALL, **(_POSTGRESQL if world.kind == "postgresql" else beside)}
+    return {name: fault for name, fault in found.items() if name not in without}
 
 
 async def over(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from sqlalchemy import NullPool, select
@@ -30,10 +31,12 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(url, poolclass=NullPool)
 
-    async def names(self) -> set[str]:
-        """Give the names of the alerts that are in it. Raises SQLAlchemyError or OSError."""
+    async def names(self, since: datetime) -> set[str]:
+        """Give the names of the alerts that came in since then. Raises SQLAlchemyError or OSError."""
         async with self._engine.connect() as connection:
-            found = await connection.execute(select(episodes.c.labels))
+            found = await connection.execute(
+                select(episodes.c.labels).where(episodes.c.opened_here_at >= since)
+            )
             return {str(dict(labels)["alertname"]) for labels in found.scalars()}
 
     async def books(self) -> Books:

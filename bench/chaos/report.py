@@ -23,6 +23,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"{sum(report.faults.values())} faults:"
     for name, count in sorted(report.faults.items()):
         yield f"  {count:4} {name}"
+    if plan.without:
+        yield f"  (left out: {', '.join(plan.without)})"
     if report.skipped:
         yield f"  ({report.skipped})"
     yield f"{sum(report.alerts.values())} alerts: {_counts(report.alerts)}"

@@ -34,8 +34,11 @@ PHONES: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     ("carol-iphone", "carol", {"behaviour": "slow", "delay": 0.5, "auto_answer": 1.5}),
     ("dave-iphone", "dave", {"auto_answer": 2.0}),
 )
-_DISK: Final = 16 << 20
-"""Octets of the disk under SQLite."""
+_DISK: Final = 256 << 20
+"""Octets of the disk under SQLite: more than the ledger of some hours."""
+
+_EARLIER: Final = 60.0
+"""Seconds by which a bridge's clock may be behind ours."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,14 @@ class World:
         while True:
             sizes = [replica.memory() for replica in self.replicas]
             self.memory.append(max(size or 0.0 for size in sizes))
-            with suppress(Exception):  # PostgreSQL may be away
-                known = await self.ledger.names()
-                for alert in self.feed.alerts:
-                    if alert.name in known:
-                        alert.in_ledger.set()
+            awaited = [alert for alert in self.feed.alerts if alert.fired_at and not alert.in_ledger.is_set()]
+            if awaited:
+                with suppress(Exception):  # PostgreSQL may be away
+                    since = min(alert.fired_at for alert in awaited) - _EARLIER
+                    known = await self.ledger.names(datetime.fromtimestamp(since, UTC))
+                    for alert in awaited:
+                        if alert.name in known:
+                            alert.in_ledger.set()
             await asyncio.sleep(1.0)
 
 
