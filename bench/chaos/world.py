@@ -167,7 +167,7 @@ def _config() -> dict[str, Any]:
 def _storage(world: World, stack: AsyncExitStack) -> None:
     if world.kind == "postgresql":
         # A commit is on the disk: the server is killed too, though the machine is not.
-        server = world.server = Server(synchronous_commit="on", full_page_writes="on")
+        server = world.server = Server(synchronous_commit="on", full_page_writes="on", autovacuum="on")
         stack.callback(server.close)
         server.start()
         server.execute("CREATE DATABASE bridge")
