@@ -41,7 +41,7 @@ from bridge.outgoing import Outgoing, client
 from bridge.sender import Phones, Sender
 from bridge.senders import Senders
 from bridge.status import Status
-from bridge.store import Overloaded, StoreError, Tx, devices, secret
+from bridge.store import Overloaded, StoreError, Topic, Tx, devices, secret
 from bridge.telemetry import Metrics
 from bridge.upstream import Upstream
 from bridge.vitals import Vitals
@@ -149,12 +149,10 @@ class Bridge:
             self.clock,
             self.metrics,
         )
-        self.store.on_change += [
-            self.sender.wake,
-            self.escalator.wake,
-            self.upstream.silencer.wake,
-            self.driller.changed,
-        ]
+        self.store.on(Topic.PAGES, self.sender.outlook.wake, self.sender.outlook.look)
+        self.store.on(Topic.CLOCK, self.escalator.wake)
+        self.store.on(Topic.SILENCES, self.upstream.silencer.wake)
+        self.store.on(Topic.DRILLS, self.driller.changed)
         self.status = Status(
             self.store,
             self.sender,
@@ -239,7 +237,7 @@ class Bridge:
         app = web.Application(middlewares=[errors])
         api = PhoneApi(self.desk, key, self._connect_soon)
         api.set_up(app)
-        self.store.on_change.append(api.streams.wake)
+        self.store.on(Topic.STORY, api.streams.wake)
         listener = await stack.enter_async_context(AsyncExitStack())
         (self.bound.phone,) = await serve(
             listener,
@@ -287,7 +285,7 @@ class Bridge:
         self.sender.misconfigured = None
         await self._connect_ahead()
         self._reloaded(ok=True)
-        self.sender.wake()
+        self.sender.outlook.wake()
         self.watcher.wake()
         self.upstream.use(clients)
         self.driller.wake()

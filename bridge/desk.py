@@ -22,7 +22,7 @@ from bridge.incidents import Change, Incident, Page, Slot
 from bridge.lifecycle import Destination, Times
 from bridge.oncall import Roster
 from bridge.people import Verb
-from bridge.store import Scope, Store, Tx, actions, calls, devices, enrolment, outbox
+from bridge.store import Scope, Store, Topic, Tx, actions, calls, devices, enrolment, outbox
 from bridge.store.calls import Receipt
 from bridge.store.outbox import Settled
 from bridge.telemetry import Metrics
@@ -231,8 +231,10 @@ class Desk:
         """Let an enrolled device go, and its event stream end; False where no such device has enrolled."""
 
         async def job(tx: Tx) -> bool:
-            tx.changed = await enrolment.revoke(tx.connection, name, tx.now)
-            return tx.changed
+            gone = await enrolment.revoke(tx.connection, name, tx.now)
+            if gone:
+                tx.tell(Topic.STORY)
+            return gone
 
         return await self.store.write(job)
 

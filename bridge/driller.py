@@ -80,7 +80,7 @@ class Driller:
         """Look now: the configuration is another."""
         self._wake.set()
 
-    def changed(self) -> None:
+    def changed(self, _: datetime) -> None:
         """Look now, if somebody may have confirmed."""
         if self._going_on:
             self._wake.set()

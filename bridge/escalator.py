@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final, Protocol, TypeAlias
 
@@ -14,12 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridge.clock import Clock
 from bridge.desk import Desk, brief
 from bridge.incidents import Change
+from bridge.outlook import Appointment
 from bridge.pulse import Pulse
 from bridge.store import calls, queries
+from bridge.store.topics import AT_ONCE
 
 log = structlog.get_logger()
 
-_POLL: Final = timedelta(seconds=1)
 _BATCH: Final = 500
 """Incidents at once: what falls due at one instant is decided before the sender claims it for one call."""
 
@@ -39,42 +40,44 @@ class Escalator:
     def __init__(self, desk: Desk, clock: Clock) -> None:
         self._desk = desk
         self._clock = clock
-        self._wake = asyncio.Event()
+        self._appointment = Appointment(clock)
         self.pulse = Pulse("escalator")
         self.healthy = True
 
-    def wake(self) -> None:
-        """Look at the incidents now."""
-        self._wake.set()
+    def wake(self, at: datetime = AT_ONCE) -> None:
+        """Look at the incidents, at once or when the time has come."""
+        self._appointment.name(at)
 
     async def run(self) -> None:
         """Go round until cancelled. An error is logged and tried again: this loop does not die."""
         while True:
+            self._appointment.begin()
             try:
-                await self.tick()
-                due = await self._next()
+                due = await self.tick()
                 self.healthy = True
             except Exception:
                 self.healthy = False
                 due = None
                 log.exception("the incidents cannot be advanced")
             self.pulse.beat()
-            latest = self._clock.now() + _POLL
-            await self._clock.wait(self._wake, latest if due is None else min(due, latest))
-            self._wake.clear()
+            await self._appointment.keep(due)
 
-    async def tick(self) -> None:
+    async def tick(self) -> datetime | None:
         """Advance everything that is due, and go on without the phones that said nothing in time.
 
-        What cannot be decided holds up nothing else. Raises what the store raises, or what the first
-        decision raised that failed.
+        Gives when there is more to decide. What cannot be decided holds up nothing else. Raises what the
+        store raises, or what the first decision raised that failed.
         """
+        due = await self._next()
+        if due is None or due > self._clock.now():
+            return due
         failed = [
             await self._each("escalation", queries.due_incidents, self._desk.advance),
             await self._each("no receipt in time", calls.unheard, self._desk.unheard),
         ]
         for error in filter(None, failed):
             raise error
+        return await self._next()
 
     async def _each(self, what: str, due: _Due, decide: _Decide) -> BaseException | None:
         """Decide what is due; gives what the first decision raised that failed."""
@@ -99,9 +102,5 @@ class Escalator:
 
     async def _next(self) -> datetime | None:
         """When the clock has something to decide next."""
-        store = self._desk.store
-        times = (
-            await store.ask(queries.next_wake, paging=True),
-            await store.ask(calls.next_unheard, paging=True),
-        )
-        return min((time for time in times if time is not None), default=None)
+        self.pulse.beat()
+        return await self._desk.store.ask(queries.next_decision, paging=True)

@@ -21,6 +21,7 @@ from bridge.clock import Clock
 from bridge.desk import Desk
 from bridge.incidents import QUIET, Incident
 from bridge.outgoing import Outgoing
+from bridge.outlook import Outlook
 from bridge.payloads import Renderer, Shown, outgoing_webhook
 from bridge.pulse import Pulse
 from bridge.pushes import (
@@ -42,9 +43,6 @@ from bridge.store.tx import load_incidents
 from bridge.telemetry import Metrics
 
 log = structlog.get_logger()
-
-_POLL: Final = timedelta(seconds=1)
-"""A poll stands behind the wake-up: a page that waits for its phone has no event of its own."""
 
 _PUSH_TIMEOUT: Final = 5.0
 """Seconds for one attempt: short, so that a ring of 30 s has several."""
@@ -107,7 +105,8 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._posts: set[asyncio.Task[None]] = set()
         self._taking: asyncio.Task[bool] | None = None
-        self._wake = asyncio.Event()
+        self._jammed = False
+        self.outlook = Outlook(clock, lambda: self._store.ask(outbox.next_due, paging=True))
         self.pulse = Pulse("sender")
         self.healthy = True
         self.misconfigured: str | None = None
@@ -121,34 +120,23 @@ class Sender:
             templates.caller_name, templates.reason, lambda text: log.warning("template", problem=text)
         )
 
-    def wake(self) -> None:
-        """Look at the outbox now."""
-        self._wake.set()
-
     async def run(self) -> None:
         """Go round until cancelled. An error is logged and tried again: this loop does not die."""
         while True:
             try:
-                await self.tick()
-                due = await self._store.ask(outbox.next_due, paging=True)
+                await self.outlook.work(self.tick)
                 self.healthy = True
             except Exception:
                 self.healthy = False
-                due = None
+                self.outlook.forget()
                 log.exception("the outbox cannot be worked on")
             self.pulse.beat()
-            now = self._clock.now()
-            until = now + _POLL if due is None or due <= now else min(due, now + _POLL)
-            await self._clock.wait(self._wake, until)
-            self._wake.clear()
+            await self.outlook.wait()
 
     async def tick(self) -> None:
         """Claim what is due, and start the sends. Raises what the store raises."""
         while ways := self._free_ways():
             self.pulse.beat()
-            due = await self._store.ask(outbox.next_due, paging=True)
-            if due is None or due > self._clock.now():
-                return
             # Whoever stops this loop does not stop a claim: once committed, it is nobody else's for a lease.
             self._taking = asyncio.create_task(self._take(ways))
             if not await asyncio.shield(self._taking):
@@ -158,6 +146,7 @@ class Sender:
         """Claim, and start the sends; whether more is due."""
         claim = await self._claim(ways)
         self._desk.tell(claim.settled)
+        self.outlook.look(self._clock.now() + _LEASE)
         for start in range(0, len(claim.bundles), _LOADED):
             bundles = claim.bundles[start : start + _LOADED]
             incidents = await self._incidents(bundles)
@@ -184,6 +173,7 @@ class Sender:
             ways |= Ways.POSTS
         if len(self._tasks) - len(self._posts) < _IN_FLIGHT:
             ways |= Ways.PUSHES
+        self._jammed = ways != Ways.POSTS | Ways.PUSHES
         return ways
 
     def _start(self, bundle: Bundle, claim: Claimed, known: Mapping[str, Incident]) -> None:
@@ -192,6 +182,11 @@ class Sender:
         for tasks in (self._tasks, self._posts) if bundle.call is None else (self._tasks,):
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+        task.add_done_callback(self._made_room)
+
+    def _made_room(self, _: asyncio.Task[None]) -> None:
+        if self._jammed:
+            self.outlook.wake()
 
     async def drain(self) -> None:
         """Wait until every send under way is settled, and those of a claim that is being committed."""

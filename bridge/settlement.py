@@ -19,7 +19,7 @@ from bridge.config import Settings
 from bridge.desk import apply, fail_over
 from bridge.incidents import QUIET, Change, Incident, fallback
 from bridge.pushes import Accepted, Outcome, Quarantined, Retryable, Unregistered
-from bridge.store import Joint, Scope, Tx, devices, drills, outbox
+from bridge.store import Joint, Scope, Topic, Tx, devices, drills, outbox
 from bridge.store.devices import Device
 from bridge.store.outbox import Settled, Ways
 
@@ -124,6 +124,9 @@ async def _take(tx: Tx, jobs: Sequence[Settle]) -> list[tuple[Settled, ...]]:
             for one in found
         )
     await outbox.accept_calls(tx.connection, calls, tx.now)
+    for _, patience in calls:
+        if patience is not None:
+            tx.tell(Topic.CLOCK, tx.now + patience)
     await tx.flush()
     return settled
 
@@ -141,7 +144,8 @@ async def settle(
         at = tx.now + _pause(bundle.lines[0].attempt, outcome)
         # However long the peer asks us to wait: once the call is over, what stands in for it goes out.
         at = at if bundle.call is None else min(at, bundle.call.expires_at)
-        tx.changed = True
+        tx.tell(Topic.STORY)
+        tx.tell(Topic.PAGES, min(at, *(line.page.expires_at for line in bundle.lines)))
         return await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now)
     settled = await outbox.settle(tx.connection, bundle, name_of(outcome), outcome.reason, tx.now)
     pages = [item.page for item in settled]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -21,7 +21,7 @@ from bridge.clock import Clock
 from bridge.desk import Desk
 from bridge.incidents import Change, Event, Incident
 from bridge.silences import Plan, TooWide
-from bridge.store import Scope, Tx
+from bridge.store import Scope, Topic, Tx
 from bridge.store import silences as ledger
 from bridge.store.silences import Errand
 from bridge.store.tx import load_incidents
@@ -69,7 +69,7 @@ class Silencer:
         self._metrics = metrics
         self._wake = asyncio.Event()
 
-    def wake(self) -> None:
+    def wake(self, _: datetime | None = None) -> None:
         """Look at the wishes now."""
         self._wake.set()
 
@@ -180,6 +180,7 @@ async def _settle(tx: Tx, errand: Errand, done: _Done) -> None:
     again_at = None if done.again is None else tx.now + _pause(errand.attempt)
     if not await ledger.settle(tx.connection, errand, again_at, tx.now):
         return
+    tx.tell(Topic.SILENCES)  # something else may be wanted by now
     found = await tx.incidents(Scope(ids=(errand.incident_id,)))
     await tx.apply(Change(incident, events=done.events) for incident in found if done.events)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from bench import pgserver
 from bridge.bundles import Bundle
 from bridge.incidents import Change, Episode, Incident, Page, Slot, State, make_page, stable_id
 from bridge.lifecycle import Times
-from bridge.store import Scope, Store, Tx, audit, devices, engine, open_store, outbox
+from bridge.store import Scope, Store, Topic, Tx, audit, devices, engine, open_store, outbox
 from bridge.store.devices import Device
 from bridge.store.postgres import Postgres
 from bridge.store.windows import Finding, Span
@@ -103,6 +103,12 @@ class Transactions:
 
     def count(self, name: str) -> int:
         return self.log.count(name)
+
+
+def on_any(store: Store, hook: Callable[[datetime], None]) -> None:
+    """Have it called for each topic."""
+    for topic in Topic:
+        store.on(topic, hook)
 
 
 def one_statement_each(store: Store) -> None:

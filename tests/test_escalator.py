@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from bridge.escalator import Escalator
 from bridge.incidents import Incident
 from bridge.policy import Receiver
+from bridge.store import Topic
 from bridge.store.tables import calls, incidents, pages
 
 LOCKED = OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
@@ -31,7 +32,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Office]:
 @pytest.fixture
 def escalator(room: Office) -> Escalator:
     made = Escalator(room.desk, room.clock)
-    room.store.on_change.append(made.wake)
+    room.store.on(Topic.CLOCK, made.wake)
     return made
 
 

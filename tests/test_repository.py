@@ -84,6 +84,7 @@ LOOPS = frozenset(
         "feeds",
         "heartbeat",
         "housekeeper",
+        "outlook",
         "reconciler",
         "replayer",
         "sender",

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from bridge import people
 from bridge.sender import Phones
 from bridge.simulator import scripted
-from bridge.store import outbox
+from bridge.store import Topic, outbox
 
 LOCKED = OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
 
@@ -34,7 +34,7 @@ async def sending(tmp_path: Path) -> AsyncIterator[World]:
 @pytest.fixture
 async def loop(sending: World) -> AsyncIterator[asyncio.Task[None]]:
     """The sender's loop, woken by commits as in the bridge."""
-    sending.room.store.on_change.append(sending.sender.wake)
+    sending.room.store.on(Topic.PAGES, sending.sender.outlook.wake, sending.sender.outlook.look)
     async with running(sending.sender.run()) as task:
         yield task
 

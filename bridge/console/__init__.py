@@ -14,6 +14,7 @@ from bridge.console.rooms import Console
 from bridge.console.sight import Parts, Sight
 from bridge.desk import Desk
 from bridge.feeds import Feeds
+from bridge.store import Topic
 
 __all__ = ["Console", "Parts", "make"]
 
@@ -24,5 +25,5 @@ def make(
     """Put the console together. `key` signs forms; `phone_url` is where phones reach the bridge."""
     door = Door(desk, key, prefix)
     console = Console(Sight(desk, feeds, parts), door, Acts(desk, door, phone_url, prefix), prefix)
-    desk.store.on_change.append(console.live.wake)
+    desk.store.on(Topic.STORY, console.live.wake)
     return console

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, TypeAlias
 
 import structlog
@@ -69,7 +70,7 @@ class Live:
         self._closing = asyncio.Event()
         self._generation = 0
 
-    def wake(self) -> None:
+    def wake(self, _: datetime | None = None) -> None:
         """Something has changed."""
         self._generation += 1
         for event in self._woken:

@@ -31,10 +31,11 @@ from bridge.store.listener import Listener
 from bridge.store.postgres import Postgres, Shared
 from bridge.store.stage import Scope
 from bridge.store.tables import meta
+from bridge.store.topics import News, Topic
 from bridge.store.tx import Memory, Tx
 from bridge.store.writer import Overloaded, Writer, momentary
 
-__all__ = ["Decide", "Joint", "Overloaded", "Scope", "Store", "StoreError", "Tx"]
+__all__ = ["Decide", "Joint", "Overloaded", "Scope", "Store", "StoreError", "Topic", "Tx"]
 
 T = TypeVar("T")
 
@@ -57,11 +58,14 @@ _MANY: Final = 200
 _OTHERS: Final = 3
 """Queries at once that page nobody: of four connections, one is left for those that do."""
 
+Wake: TypeAlias = Callable[[datetime], None]
+"""Has somebody look at the ledger, at once or when the time has come."""
+
 _Job: TypeAlias = _Update | Callable[[Tx], Awaitable[Any]]
 
 
 class Store:
-    """The open ledger. `on_change` hooks run after a commit that gave the loops something to do."""
+    """The open ledger. What `on` was given runs after a commit of its topic."""
 
     def __init__(
         self,
@@ -73,12 +77,13 @@ class Store:
     ) -> None:
         self._reader = reader
         self._snapshots = snapshots
-        self._writer = Writer(engine, self._run, self._begin)
+        self._writer = Writer(engine, self._run, self._begin, self._committed)
         self._now = now
         self._shared = shared
         self._memory = Memory()
         self._others = asyncio.Semaphore(_OTHERS)
-        self.on_change: list[Callable[[], None]] = []
+        self._news: News = {}
+        self._waiting: list[tuple[Topic, Wake, Wake]] = []
         self.listener: Listener | None = None
         """Who hears of the other bridges' commits, where there may be others."""
 
@@ -121,51 +126,57 @@ class Store:
         `paging`: no phone rings without it, so it overtakes what others have asked for.
         Raises Overloaded, or sqlalchemy's DBAPIError when it cannot be committed.
         """
-        changes: tuple[Change, ...] = await self._submit(_Update(scope, decide, notification), paging=paging)
+        job = _Update(scope, decide, notification)
+        changes: tuple[Change, ...] = await self._writer.submit(job, paging=paging)
         return changes
 
     async def write(self, job: Callable[[Tx], Awaitable[T]], *, paging: bool = False) -> T:
         """Run a job in a transaction, and return its result once that is committed; otherwise as `update`."""
-        result: T = await self._submit(job, paging=paging)
+        result: T = await self._writer.submit(job, paging=paging)
         return result
 
-    async def _submit(self, job: _Job, *, paging: bool) -> Any:
-        result, changed = await self._writer.submit(job, paging=paging)
-        if changed:
-            self.changed()
-        return result
+    def on(self, topic: Topic, wake: Wake, heard: Wake | None = None) -> None:
+        """Have `wake` called after each commit that is about this, with when there is something to do.
 
-    def changed(self) -> None:
-        """Wake those who wait for a commit: one of ours, or of another bridge on the same ledger."""
-        for hook in self.on_change:
-            hook()
+        `heard`: instead of it where another bridge on the same ledger has committed.
+        """
+        self._waiting.append((topic, wake, heard or wake))
+
+    def _committed(self) -> None:
+        for topic, wake, _ in self._waiting:
+            if topic in self._news:
+                wake(self._news[topic])
+
+    def heard(self, news: News) -> None:
+        """Wake those who wait for what another bridge has committed."""
+        for topic, _, wake in self._waiting:
+            if topic in news:
+                wake(news[topic])
 
     async def _begin(self, connection: AsyncConnection) -> None:
         if self._shared is not None:
             await self._shared.begin(connection)
 
-    async def _run(self, connection: AsyncConnection, jobs: Sequence[_Job]) -> Sequence[tuple[Any, bool]]:
+    async def _run(self, connection: AsyncConnection, jobs: Sequence[_Job]) -> Sequence[Any]:
         """Run a batch in order; updates that follow each other share their statements."""
-        results: list[tuple[Any, bool]] = []
+        self._news = {}
+        results: list[Any] = []
         for kind, group in groupby(jobs, key=type):
             together: Sequence[Any] = list(group)
             if kind is _Update:
-                results += await self._decide(together, connection)
+                results += await self._decide(self._tx(connection), together)
             elif issubclass(kind, Joint):
-                tx = Tx(connection, self._now(), self._memory)
-                results += [(result, tx.changed) for result in await kind.together(tx, together)]
+                results += await kind.together(self._tx(connection), together)
             else:
-                for job in together:
-                    tx = Tx(connection, self._now(), self._memory)
-                    results.append((await job(tx), tx.changed))
-        if self._shared is not None and any(changed for _, changed in results):
-            await self._shared.end(connection)
+                results += [await job(self._tx(connection)) for job in together]
+        if self._shared is not None and self._news:
+            await self._shared.end(connection, self._news)
         return results
 
-    async def _decide(
-        self, updates: Sequence[_Update], connection: AsyncConnection
-    ) -> list[tuple[tuple[Change, ...], bool]]:
-        tx = Tx(connection, self._now(), self._memory)
+    def _tx(self, connection: AsyncConnection) -> Tx:
+        return Tx(connection, self._now(), self._memory, self._news)
+
+    async def _decide(self, tx: Tx, updates: Sequence[_Update]) -> list[tuple[Change, ...]]:
         await tx.incidents(*(one.scope for one in updates))
         roster = await tx.roster()
         results = []
@@ -181,7 +192,7 @@ class Store:
             if one.notification is not None:
                 tx.accept(one.notification, now, changes)
             tx.stage(changes)
-            results.append((changes, bool(changes)))
+            results.append(changes)
             await asyncio.sleep(0)  # a storm of decisions must not keep the connections to APNs waiting
         await tx.flush()
         return results
@@ -262,7 +273,7 @@ async def _open_shared(
     store.start()
     stack.push_async_callback(store.stop)
     await store.write(_nothing)  # the time, before anything is decided by it
-    store.listener = Listener(database, me, store.changed, steer)
+    store.listener = Listener(database, me, store.heard, steer)
     stack.push_async_callback(store.listener.stop)
     store.listener.start()
     return store

@@ -52,7 +52,6 @@ _UNHEARD: Final = (
     .order_by(calls.c.receipt_due_at)
     .limit(bindparam("limit"))
 )
-_NEXT_UNHEARD: Final = select(func.min(calls.c.receipt_due_at))
 _LATE: Final = _ONE.where(calls.c.receipt_due_at <= _NOW)
 
 
@@ -173,12 +172,6 @@ async def _hang_up(connection: AsyncConnection, call: Call, now: datetime) -> No
 async def unheard(connection: AsyncConnection, now: datetime, limit: int) -> list[str]:
     """List the calls whose phone has said nothing in time."""
     return list((await connection.execute(_UNHEARD, {"now": now, "limit": limit})).scalars())
-
-
-async def next_unheard(connection: AsyncConnection) -> datetime | None:
-    """When the next phone will have said nothing in time."""
-    found: datetime | None = (await connection.execute(_NEXT_UNHEARD)).scalar()
-    return found
 
 
 async def give_up(connection: AsyncConnection, call_id: str, now: datetime) -> Call | None:

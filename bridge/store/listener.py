@@ -15,6 +15,7 @@ from typing import Any, Final
 import structlog
 
 from bridge.store.postgres import CHANNEL, Postgres
+from bridge.store.topics import News, everything, heard
 
 _CHECK: Final = 2.0
 """Seconds between two round trips."""
@@ -28,10 +29,10 @@ log = structlog.get_logger()
 
 
 class Listener:
-    """Calls `wake` when another bridge than `me` has committed something, and whenever it may have."""
+    """Calls `wake` with what another bridge than `me` has committed, and with everything when it may have."""
 
     def __init__(
-        self, database: Postgres, me: str, wake: Callable[[], None], steer: Callable[[datetime], None]
+        self, database: Postgres, me: str, wake: Callable[[News], None], steer: Callable[[datetime], None]
     ) -> None:
         self._database = database
         self._me = me
@@ -63,7 +64,7 @@ class Listener:
                     log.warning("nothing is heard of other bridges: polling", error=repr(error))
             self._polling = True
             self.hears.clear()
-            self._wake()
+            self._wake(everything())
             await asyncio.sleep(_POLL)
 
     async def _listen(self) -> None:
@@ -77,7 +78,7 @@ class Listener:
                 if not self.hears.is_set():
                     self.hears.set()
                     self._polling = False
-                    self._wake()  # nobody knows what was said before
+                    self._wake(everything())  # nobody knows what was said before
                 await asyncio.sleep(_CHECK)
         finally:
             connection.terminate()
@@ -91,7 +92,7 @@ class Listener:
 
     def _heard(self, _connection: Any, _process: int, _channel: str, word: str) -> None:
         name, _, echo = word.partition(" ")
-        if name == self._me:
+        if name.partition(";")[0] == self._me:
             self._echo.set()
         elif not echo:
-            self._wake()
+            self._wake(heard(name))

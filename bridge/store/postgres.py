@@ -20,12 +20,13 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from bridge.store import engine
+from bridge.store import engine, topics
 from bridge.store.columns import JSON_BY
 from bridge.store.engine import StoreError
+from bridge.store.topics import News
 
 CHANNEL: Final = "pushkit_bridge"
-"""Where a bridge says that it has committed something: NOTIFY, with its own name for payload."""
+"""Where a bridge says that it has committed something: NOTIFY, with its own name and what `topics` says."""
 
 _CONNECT: Final = 3.0
 """Seconds to connect."""
@@ -40,7 +41,7 @@ _LEDGER: Final = 0x7075736862726964
 """The key of the advisory lock that each writing transaction holds: "pushbrid" in ASCII."""
 
 _TURN: Final = text("SELECT pg_advisory_xact_lock(:key), clock_timestamp()")
-_NOTIFY: Final = text("SELECT pg_notify(:channel, :me)")
+_NOTIFY: Final = text("SELECT pg_notify(:channel, :word)")
 
 _SETTINGS: Final = {
     "application_name": "pushkit-bridge",
@@ -222,6 +223,6 @@ class Shared:
         """Take the turn, and the time: PostgreSQL's, so that all of them go by one clock (rule 10)."""
         self._steer(await _take_turn(connection))
 
-    async def end(self, connection: AsyncConnection) -> None:
-        """Wake the others at the commit: it changed something."""
-        await connection.execute(_NOTIFY, {"channel": CHANNEL, "me": self._me})
+    async def end(self, connection: AsyncConnection, news: News) -> None:
+        """Wake the others at the commit: it gives them something to do."""
+        await connection.execute(_NOTIFY, {"channel": CHANNEL, "word": self._me + topics.word(news)})

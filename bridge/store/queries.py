@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, literal, or_, select, true, tuple_
+from sqlalchemy import ColumnElement, and_, bindparam, func, literal, or_, select, true, tuple_, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE
@@ -42,7 +42,10 @@ _DUE: Final = (
     .order_by(incidents.c.wake_at)
     .limit(bindparam("limit"))
 )
-_NEXT_WAKE: Final = select(func.min(incidents.c.wake_at))
+_TIMES: Final = union_all(
+    select(func.min(incidents.c.wake_at).label("at")), select(func.min(calls.c.receipt_due_at))
+).subquery()
+_NEXT_DECISION: Final = select(func.min(_TIMES.c.at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +160,9 @@ async def due_incidents(connection: AsyncConnection, now: datetime, limit: int) 
     return list((await connection.execute(_DUE, {"now": now, "limit": limit})).scalars())
 
 
-async def next_wake(connection: AsyncConnection) -> datetime | None:
-    """When the clock has something to decide next."""
-    found: datetime | None = (await connection.execute(_NEXT_WAKE)).scalar()
+async def next_decision(connection: AsyncConnection) -> datetime | None:
+    """When the clock has something to decide next, about an incident or a call without its receipt."""
+    found: datetime | None = (await connection.execute(_NEXT_DECISION)).scalar()
     return found
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bridge.alerts import Notification
 from bridge.incidents import Change, Episode, Incident, Page
 from bridge.oncall import Phone, Phones, Roster
-from bridge.store import overrides, rows, silences
+from bridge.store import overrides, rows, silences, topics
 from bridge.store.columns import among, chunks
 from bridge.store.stage import Accepted, Scope, Stage
 from bridge.store.tables import (
@@ -28,6 +28,7 @@ from bridge.store.tables import (
     pages,
     timeline,
 )
+from bridge.store.topics import News, Topic
 
 _PHONE: Final = (
     devices.c.name,
@@ -124,12 +125,16 @@ class Tx:
     few statements as one's. A later decision sees what an earlier one has staged.
     """
 
-    def __init__(self, connection: AsyncConnection, now: datetime, memory: Memory | None = None) -> None:
-        self._memory = memory or Memory()
+    def __init__(self, connection: AsyncConnection, now: datetime, memory: Memory, news: News) -> None:
+        self._memory = memory
+        self._news = news
         self.connection = connection
         self.now = now
-        self.changed = False
         self._stage = Stage()
+
+    def tell(self, topic: Topic, at: datetime | None = None) -> None:
+        """Have those woken whom it concerns, once this is committed. `at`: when they have something to do."""
+        topics.add(self._news, {topic: at or self.now})
 
     async def incidents(self, *scopes: Scope) -> tuple[Incident, ...]:
         """Load the incidents of these scopes, each with all its episodes."""
@@ -163,7 +168,6 @@ class Tx:
     def stage(self, changes: Iterable[Change]) -> None:
         """Take what was decided; `flush` writes it."""
         for change in changes:
-            self.changed = True
             self._stage.take(change)
 
     def accept(self, notification: Notification, at: datetime, changes: Iterable[Change]) -> None:
@@ -178,8 +182,6 @@ class Tx:
 
     async def put(self, new: Iterable[Page]) -> None:
         """Put pages into the outbox that no decision made: those that stand in for another."""
-        new = tuple(new)
-        self.changed |= bool(new)
         self._stage.put(new)
         await self.flush()
 
@@ -187,6 +189,9 @@ class Tx:
         """Write what is staged: notifications, incidents, episodes, withdrawn pages, new pages, timeline."""
         stage = self._stage
         changed = stage.changed()
+        topics.add(self._news, topics.of(changed, stage.pages.values(), self.now))
+        if changed or stage.events or stage.pages:
+            self.tell(Topic.STORY)
         await self._write(_ADD_NOTIFICATION, map(rows.notification_row, stage.accepted))
         await self._write_incidents(changed)
         await self._write_episodes(changed)
@@ -238,7 +243,7 @@ class Tx:
         )
 
     async def _write_silences(self, changed: Sequence[_Changed]) -> None:
-        wanted = [after for before, after in changed if (before and before.silence) != after.silence]
+        wanted = [after for before, after in changed if topics.wishes_another(before, after)]
         if wanted:
             await silences.wish(self.connection, wanted, self.now)
 

@@ -113,12 +113,16 @@ class _Lanes:
 
 
 class Writer:
-    """Has jobs run in order, several to a transaction. What a job is, `run` knows."""
+    """Has jobs run in order, several to a transaction. What a job is, `run` knows.
 
-    def __init__(self, engine: AsyncEngine, run: Run, begin: Begin) -> None:
+    `committed` is called after each commit.
+    """
+
+    def __init__(self, engine: AsyncEngine, run: Run, begin: Begin, committed: Callable[[], None]) -> None:
         self._engine = engine
         self._run_jobs = run
         self._begin = begin
+        self._committed = committed
         self._lanes = _Lanes()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -220,6 +224,7 @@ class Writer:
                 results = await self._run_jobs(connection, [job for job, _ in batch])
             except Exception as error:
                 raise _Undone(error, by_job=begun) from error
+        self._committed()  # not by who asked: that may have gone away
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)

@@ -25,7 +25,7 @@ from bridge.app import Bridge, Options
 from bridge.simulator import Phone, Simulator
 from bridge.simulator.agenda import wall_clock
 from bridge.simulator.membership import read_link
-from bridge.store import calls, outbox, queries, silences
+from bridge.store import outbox, queries, silences
 
 ROOT = Path(__file__).parents[2]
 PAYLOADS = ROOT / "tests/payloads"
@@ -225,7 +225,7 @@ class World:
 
     async def _next(self, now: datetime) -> datetime:
         store = self.bridge.store
-        questions = (queries.next_wake, outbox.next_due, calls.next_unheard, silences.next_due)
+        questions = (queries.next_decision, outbox.next_due, silences.next_due)
         due = [await store.read(question) for question in questions]
         if any(at is not None and at <= now for at in due):
             return now + timedelta(seconds=1)  # a page waits for its phone: the sender's poll finds it

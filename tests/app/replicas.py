@@ -11,6 +11,8 @@ from pathlib import Path
 
 from appworld import World, _port_to_keep, until
 
+from bridge.store.topics import everything
+
 
 class Crew:
     """The bridges. Each is a World of its own, with the phones and the clock of the first."""
@@ -60,7 +62,7 @@ class Crew:
         async with asyncio.timeout(30):
             while quiet < 2:
                 for one in self.running:
-                    one.bridge.store.changed()  # the others' word may still be on its way
+                    one.bridge.store.heard(everything())  # the others' word may still be on its way
                 await self.stage.clock.asleep(sum(one.loops for one in self.running))
                 receipts = [task for phone in self.stage.sim.phones for task in phone._outgoing._tasks]
                 busy = [task for one in self.running for task in one.bridge.sender._tasks] + receipts

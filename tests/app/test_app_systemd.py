@@ -76,7 +76,7 @@ async def test_a_loop_that_stands_still_makes_the_bridge_unhealthy_and_a_failing
     escalator.wake()
     await until(hung.is_set)
     monkeypatch.setattr(pulse, "monotonic", lambda: time.monotonic() + 61)
-    world.bridge.sender.wake()
+    world.bridge.sender.outlook.wake()
     await until(lambda: standing() == ["the escalator stands still"])  # the sender goes round
     answer = await world.get("/-/healthy")
     assert (answer.status, "stands still" in answer.text) == (503, True)

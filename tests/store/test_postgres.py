@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from builders import at
 from ledgers import BOB, Look, PostgreSql, claim, device, incident, ledger, opened, page, put, settle, sync
 from listener import Listener
 from movedclock import MovedClock
@@ -27,6 +28,7 @@ from bridge.store import (
     Scope,
     Store,
     StoreError,
+    Topic,
     Tx,
     engine,
     listener,
@@ -175,10 +177,38 @@ async def test_what_one_bridge_commits_wakes_the_others(store: Store, other: Sto
     assert other.listener is not None
     async with asyncio.timeout(30):
         await other.listener.hears.wait()
-    other.on_change.append(woken.set)
-    await put(store, incident())
+    told: list[datetime] = []
+    other.on(Topic.CLOCK, told.append)
+    other.on(Topic.PAGES, lambda _: pytest.fail("no page was put"))
+    other.on(Topic.STORY, lambda _: woken.set())
+    await put(store, incident(due_at=at(45)))
     async with asyncio.timeout(30):
         await woken.wait()
+    assert told == [at(45)]
+
+
+@pytest.mark.parametrize("word", ["0123456789abcdef", "0123456789abcdef;pages=now", "0123456789abcdef;new=1"])
+async def test_what_a_bridge_of_another_version_says_wakes_everybody(
+    store: Store, other: Store, word: str
+) -> None:
+    """A rolling update: one of before says its name alone."""
+    woken: set[Topic] = set()
+    all_of_them = asyncio.Event()
+
+    def wake(topic: Topic) -> None:
+        woken.add(topic)
+        if woken == set(Topic):
+            all_of_them.set()
+
+    assert other.listener is not None
+    async with asyncio.timeout(30):
+        await other.listener.hears.wait()
+    for topic in Topic:
+        other.on(topic, lambda _, topic=topic: wake(topic))
+    say = text("SELECT pg_notify(:channel, :word)")
+    await store.write(lambda tx: tx.connection.execute(say, {"channel": postgres.CHANNEL, "word": word}))
+    async with asyncio.timeout(30):
+        await all_of_them.wait()
 
 
 async def test_a_listener_that_hears_nothing_any_more_is_noticed_and_replaced(

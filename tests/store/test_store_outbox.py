@@ -18,6 +18,7 @@ from ledgers import (
     claim,
     device,
     incident,
+    on_any,
     page,
     put,
     settle,
@@ -464,7 +465,7 @@ async def test_a_claim_that_finds_nothing_to_send_wakes_nobody(store: Store) -> 
     await claim(store)
     await put_pages(store, page(incident("Two")))
     calls: list[str] = []
-    store.on_change.append(lambda: calls.append("called"))
+    on_any(store, lambda _: calls.append("called"))
     assert await claim(store) == Claim()
     assert calls == []
 

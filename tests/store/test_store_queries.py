@@ -191,7 +191,7 @@ async def test_the_incidents_that_are_due_come_first_due_first_and_no_more_than_
     await put(store, *(incident(name, id=name, due_at=at(second)) for name, second in when.items()))
     assert await store.read(partial(queries.due_incidents, now=at(3), limit=100)) == ["a", "b", "c"]
     assert await store.read(partial(queries.due_incidents, now=at(3), limit=2)) == ["a", "b"]
-    assert await store.read(queries.next_wake) == at(1)
+    assert await store.read(queries.next_decision) == at(1)
 
 
 async def test_an_incident_that_is_over_or_rings_nobody_wakes_only_for_its_alerts_end(store: Store) -> None:
@@ -201,7 +201,7 @@ async def test_an_incident_that_is_over_or_rings_nobody_wakes_only_for_its_alert
         incident("Acked", ends, state=State.ACKNOWLEDGED, due_at=None),
         resolved(incident("Over")),
     )
-    assert await store.read(queries.next_wake) == at(500)
+    assert await store.read(queries.next_decision) == at(500)
     assert await store.read(partial(queries.due_incidents, now=at(499), limit=9)) == []
 
 

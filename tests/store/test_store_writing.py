@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 import pytest
-from ledgers import Look, Sqlite, Transactions, incident, opened, opening, page, put, slot
+from ledgers import Look, Sqlite, Transactions, incident, on_any, opened, opening, page, put, slot
 from movedclock import MovedClock
 from msgspec.structs import replace
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from bridge.incidents import Change, Incident
-from bridge.store import Overloaded, Scope, Store, Tx, recall, remember, writer
+from bridge.store import Overloaded, Scope, Store, Topic, Tx, recall, remember, writer
 from bridge.store.tables import incidents, meta, pages, timeline
 
 Job = Callable[[Tx], Awaitable[Any]]
@@ -367,7 +367,7 @@ async def test_the_hooks_run_after_the_commit_of_a_decision_that_changed_somethi
     commits: list[int] = []
     if store.listener is not None:
         await store.listener.stop()  # it wakes when it begins to hear
-    store.on_change.append(lambda: commits.append(transactions.count("commit")))
+    store.on(Topic.CLOCK, lambda _: commits.append(transactions.count("commit")))
     await put(store, incident())
     assert commits == [1]
 
@@ -376,7 +376,7 @@ async def test_no_hook_runs_where_nothing_was_decided(store: Store) -> None:
     calls: list[str] = []
     if store.listener is not None:
         await store.listener.stop()  # it wakes when it begins to hear
-    store.on_change.append(lambda: calls.append("called"))
+    on_any(store, lambda _: calls.append("called"))
     await store.update(Scope(slots=(slot(),)), lambda *_: [])
     await store.write(note("a"))
     await together(store.write(broken()))

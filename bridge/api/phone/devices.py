@@ -15,7 +15,7 @@ from bridge.api.phone.operations import Answer, Asked, Attempts, Operation, slow
 from bridge.desk import Desk
 from bridge.pushes import PushKind, mask
 from bridge.sealing import kid
-from bridge.store import Tx, enrolment
+from bridge.store import Topic, Tx, enrolment
 from bridge.store.enrolment import Enrolled, Tokens
 from bridge.texts import NAME, one_line
 
@@ -123,7 +123,7 @@ class Devices:
             done = await enrolment.enrol(tx.connection, body.code, wish, people, tx.now, body.encryption_key)
             if done is not None:
                 await enrolment.put_tokens(tx.connection, done[0].name, said, tx.now)
-                tx.changed = True  # the stream of a phone whose name this one took over ends
+                tx.tell(Topic.STORY)  # the stream of a phone whose name this one took over ends
             return done
 
         return await self._desk.store.write(job)
@@ -156,7 +156,7 @@ class Devices:
                 return
             await enrolment.put_tokens(tx.connection, asked.sender.name, new, tx.now)
             await enrolment.complete(tx.connection, asked.sender.name, apns.environment, apns.topic)
-            tx.changed = True  # a step that waits for somebody to ring may go on
+            tx.tell(Topic.CLOCK)  # a step that waits for somebody to ring may go on
 
         await self._desk.store.write(job)
         self._on_tokens()

@@ -88,7 +88,7 @@ class Streams:
             )
         ]
 
-    def wake(self) -> None:
+    def wake(self, _: datetime | None = None) -> None:
         """Look for news."""
         for event in self._open:
             event.set()
