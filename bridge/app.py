@@ -38,6 +38,7 @@ from bridge.front import DRAIN, Front, guards, serve
 from bridge.heartbeat import SignOfLife
 from bridge.housekeeper import Housekeeper
 from bridge.outgoing import Outgoing, client
+from bridge.sealing import blinded
 from bridge.sender import Phones, Sender
 from bridge.senders import Senders
 from bridge.status import Status
@@ -131,7 +132,9 @@ class Bridge:
         stack.push_async_callback(self._close_transport)
         await self._connect_ahead()
         phone_listener = await self._phone_listener(stack, key)
-        phones = Phones(self._phone_url(), lambda call_id: receipt_token(key, call_id))
+        phones = Phones(
+            self._phone_url(), lambda call_id: receipt_token(key, call_id), lambda name: blinded(key, name)
+        )
         self.sender = Sender(self.desk, lambda: self.transport, phones, outgoing, self.clock, self.metrics)
         self.escalator = Escalator(self.desk, self.clock)
         self.watcher = Watcher(self.store, lambda: self.desk.settings, self.clock, self.metrics)

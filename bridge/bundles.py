@@ -5,13 +5,14 @@ Rule 5 of the design lives here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from bridge.incidents import QUIET, Incident, Page, PageKind, State, stable_id
 from bridge.pushes import PushKind
@@ -80,6 +81,10 @@ class Bundle(msgspec.Struct, frozen=True):
 
     lines: tuple[Line, ...]
     call: Call | None = None
+
+
+Blind: TypeAlias = Callable[[str], str]
+"""Gives a UUID in place of another, always the same one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,18 @@ def _new_call(device: str, lines: tuple[Line, ...], now: datetime) -> Bundle:
         expires_at=now + timedelta(seconds=lasts),
     )
     return Bundle(lines, call)
+
+
+def blinded(bundles: Iterable[Bundle], blind: Blind) -> tuple[Bundle, ...]:
+    """Give new calls the names that `blind` has for theirs; a call that was bound before keeps its own."""
+    return tuple(
+        bundle
+        if bundle.call is None or bundle.lines[0].call_id is not None
+        else replace(
+            bundle, call=replace(bundle.call, id=blind(bundle.call.id), uuid=blind(bundle.call.uuid))
+        )
+        for bundle in bundles
+    )
 
 
 CallEnd: TypeAlias = Literal["acknowledged", "withdrawn", "expired", "resolved"]

@@ -27,6 +27,8 @@ NAME: Final = "On call"
 TEXT: Final = "Open to read"
 """What a notification says, for everybody to see."""
 
+EPHEMERAL: Final = 32
+"""Bytes of chance that one seal takes."""
 _PADDED: Final = 256
 """Bytes: what is sealed is a multiple of this long, so that its length says little."""
 _TAG: Final = 16
@@ -41,7 +43,7 @@ _ANY: Final = X25519PrivateKey.from_private_bytes(bytes(range(32)))
 class Seal:
     """How one push is sealed: for a phone's public key, base64url; None = it has none, and is told nothing.
 
-    `ephemeral`: 32 bytes of chance, for this push alone.
+    `ephemeral`: EPHEMERAL bytes of chance, for this push alone.
     """
 
     key: str | None

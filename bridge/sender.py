@@ -6,6 +6,7 @@ The ledger owns every retry; nothing here remembers a page beyond one attempt.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Final, Protocol
 import structlog
 
 from bridge import settlement
-from bridge.bundles import Bundle, Call, Line
+from bridge.bundles import Blind, Bundle, Call, Line
 from bridge.clock import Clock
 from bridge.desk import Desk
 from bridge.incidents import QUIET, Incident
@@ -35,6 +36,7 @@ from bridge.pushes import (
     mask,
     of_own_topic,
 )
+from bridge.sealing import EPHEMERAL, Seal, seal_for
 from bridge.settlement import Claimed, Settle, name_of
 from bridge.store import outbox
 from bridge.store.devices import Device
@@ -71,10 +73,14 @@ class Apns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Phones:
-    """How a phone reaches us: the phones' listener, and the token that lets it post receipts for one call."""
+    """How a phone reaches us: the phones' listener, and the token that lets it post receipts for one call.
+
+    `blind` gives a call's names that say nothing, where nothing may be said.
+    """
 
     external_url: str | None
     token: Callable[[str], str]
+    blind: Blind = str
 
     def shown(self, call: Call) -> Shown:
         """Say what the payload says of the call itself."""
@@ -164,7 +170,11 @@ class Sender:
 
     async def _claim(self, ways: Ways) -> Claimed:
         settings = self._desk.settings
-        return await self._store.write(lambda tx: settlement.claim(tx, settings, _LEASE, ways), paging=True)
+        # Elsewhere two bridges that share nothing find the same UUID for a first ring (ADR 0003).
+        blind = self._phones.blind if settings.keyed else str
+        return await self._store.write(
+            lambda tx: settlement.claim(tx, settings, _LEASE, ways, blind), paging=True
+        )
 
     def _free_ways(self) -> Ways:
         """Tell where there is room: a webhook's server that hangs must not silence phones, nor APNs it."""
@@ -216,7 +226,8 @@ class Sender:
         if device is None or token is None:
             await self._settle(bundle, device, Quarantined("no token that can be used"), "")
             return
-        render = partial(self._render, call, bundle, incidents)
+        seal = seal_for(device.encryption_key, self._desk.settings.encryption, secrets.token_bytes(EPHEMERAL))
+        render = partial(self._render, call, bundle, incidents, seal)
         many = sum(len(incident.alerts) for incident in incidents) > _MANY
         rendered = await asyncio.to_thread(render) if many else render()
         request = self._request(call, device, token, rendered, self._clock.now())
@@ -245,9 +256,9 @@ class Sender:
         )
         await self._settle(bundle, device, outcome, token)
 
-    def _render(self, call: Call, bundle: Bundle, incidents: Sequence[Incident]) -> bytes:
+    def _render(self, call: Call, bundle: Bundle, incidents: Sequence[Incident], seal: Seal | None) -> bytes:
         levels = [line.page.interruption_level for line in bundle.lines]
-        return self._renderer.push(self._phones.shown(call), call.kind, call.push, incidents, levels)
+        return self._renderer.push(self._phones.shown(call), call.kind, call.push, incidents, levels, seal)
 
     def _request(self, call: Call, device: Device, token: str, payload: bytes, now: datetime) -> PushRequest:
         voip = call.push == "voip"

@@ -14,7 +14,7 @@ from typing import Final, Self
 import structlog
 
 from bridge import alarms, escalation, lifecycle
-from bridge.bundles import Bundle, Call
+from bridge.bundles import Blind, Bundle, Call
 from bridge.config import Settings
 from bridge.desk import apply, fail_over
 from bridge.incidents import QUIET, Change, Incident, fallback
@@ -46,13 +46,13 @@ class Claimed:
     devices: Mapping[str, Device]
 
 
-async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways) -> Claimed:
+async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways, blind: Blind = str) -> Claimed:
     """Claim what is due; where a call was tried and never taken, its alert push stands in.
 
     A notification may get through where a call does not: 429 counts for one token.
     """
     await _give_way(tx)
-    claimed = await outbox.claim(tx.connection, tx.now, lease, settings.quiet_gap, ways)
+    claimed = await outbox.claim(tx.connection, tx.now, lease, settings.quiet_gap, ways, blind)
     tried = [
         item.page
         for item in claimed.settled

@@ -58,6 +58,7 @@ class Status:
                 "loaded_at": rfc3339(self._loaded_at),
                 "last_load_successful": self._loads_well,
             },
+            "encryption": settings.encryption,
             "storage": {"url": postgres.shown(settings.storage.url), "writes_waiting": self._store.waiting},
             "apns": {
                 "usable": transport.usable and not self._sender.misconfigured,
@@ -79,5 +80,9 @@ class Status:
             "problems": list(dict.fromkeys([*unready, *deaf])),
             "pages": {"by_state": dict(stats.pages), "overdue": stats.overdue},
             "incidents": {"by_state": dict(stats.incidents), "unanswered": stats.unanswered},
-            "devices": {"trouble": dict(stats.troubled), "doubtful": dict(stats.doubtful)},
+            "devices": {
+                "trouble": dict(stats.troubled),
+                "doubtful": dict(stats.doubtful),
+                "without_key": stats.bare,
+            },
         }

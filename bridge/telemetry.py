@@ -147,6 +147,10 @@ class Metrics:
             "For each phone that accepts and never says that it rang: its silent calls in a row.",
             "device",
         )
+        self.bare = self._gauge(
+            "devices_without_key",
+            "Phones without an encryption key; where encryption is required they ring without saying why.",
+        )
         self.stale = self._gauge(
             "schedule_stale_seconds",
             "For each schedule by a calendar: how long ago that was last read, 0 while it can be read.",

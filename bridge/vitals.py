@@ -102,6 +102,7 @@ class Vitals:
         metrics.doubtful.clear()
         for name, calls in stats.doubtful.items():
             metrics.doubtful.labels(name).set(calls)
+        metrics.bare.set(stats.bare)
         metrics.connections.set(self._transport().open_connections)
         metrics.apns_usable.set(self._transport().usable and not self._sender.misconfigured)
         metrics.token_age.set(self._transport().token_age(self._clock.wall()) or 0)

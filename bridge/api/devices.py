@@ -94,7 +94,8 @@ class Devices:
         return answer({"revoked": name})
 
     def _shown(self, row: RowMapping) -> Any:
-        return msgspec.to_builtins(telling.device(row, self._desk.settings.people))
+        settings = self._desk.settings
+        return msgspec.to_builtins(telling.device(row, settings.people, keyed=settings.keyed))
 
 
 async def make_code(desk: Desk, owner: str, device: str | None) -> enrolment.Code | None:

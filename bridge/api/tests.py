@@ -83,14 +83,14 @@ class Tests:
 
     async def _tell(self, name: str) -> dict[str, Any] | None:
         now, gap = self._desk.clock.now(), self._desk.settings.quiet_gap
-        people = self._desk.settings.people
+        people, keyed = self._desk.settings.people, self._desk.settings.keyed
 
         async def query(connection: AsyncConnection) -> dict[str, Any] | None:
             story = await queries.show_incident(connection, name)
             if story is None or not story["drill"]:
                 return None
             rows = await enrolment.list_devices(connection)
-            phones = {row["name"]: _handset(row, gap, people) for row in rows}
+            phones = {row["name"]: _handset(row, gap, people, keyed=keyed) for row in rows}
             return _shown(story, handovers.report(story, phones, now), phones)
 
         return await self._desk.store.read(query)
@@ -113,9 +113,9 @@ async def begin(desk: Desk, kind: Kind, name: str, by: str, lasts: timedelta | N
     return change
 
 
-def _handset(row: RowMapping, gap: timedelta, people: tuple[str, ...]) -> Handset:
+def _handset(row: RowMapping, gap: timedelta, people: tuple[str, ...], *, keyed: bool) -> Handset:
     free_at = row["live_until"] and row["live_until"] + gap
-    return Handset(row["enrolled"], enrolment.troubles(row, people), free_at)
+    return Handset(row["enrolled"], enrolment.troubles(row, people, keyed=keyed), free_at)
 
 
 def _shown(story: dict[str, Any], report: handovers.Report, phones: dict[str, Handset]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from bridge.oncall import DeviceGroup
 from bridge.pushes import Environment, PushKind
 from bridge.routing import RouteSpec, resolve
 from bridge.schedules import Layer, Override, Schedule, instant
+from bridge.sealing import Encryption
 from bridge.timeintervals import TimeInterval
 from bridge.watchdogs import Heartbeat
 
@@ -45,6 +46,7 @@ def settings(path: Path, file: model.Model) -> Settings:
         alert_ttl=file.alert_ttl,
         refire_quiet=file.refire_quiet,
         quiet_gap=file.quiet_gap,
+        encryption=cast("Encryption", file.encryption),
         max_body_size=file.max_body_size,
         sources={s.name: Source(s.name, s.credentials or s.credentials_file) for s in file.sources},
         alertmanagers=_alertmanagers(file),

@@ -213,6 +213,9 @@ Repeat = Annotated[int, _read(values.integer(0, 1000)), spelling.integer("number
 TenCharacters = Annotated[str, _read(values.ten_characters), spelling.TEN]
 BundleId = Annotated[str, _read(values.bundle_id), spelling.BUNDLE_ID]
 Environment = Annotated[str, _choice("production", "sandbox"), spelling.one_of("production", "sandbox")]
+Encryption = Annotated[
+    str, _choice("off", "preferred", "required"), spelling.one_of("off", "preferred", "required")
+]
 PushKind = Annotated[str, _choice("voip", "alert"), spelling.one_of("voip", "alert")]
 Each = Annotated[str, _choice("person", "device"), spelling.one_of("person", "device")]
 Level = Annotated[

@@ -65,6 +65,11 @@ MEANINGS: Final[dict[str, dict[str, Meaning]]] = {
             "How long a phone is left in peace after a call; what comes in meanwhile is in the next.",
             "30s",
         ),
+        "encryption": Meaning(
+            "Whether pushes are sealed, so that only their phone can read them: `off`; `preferred`, where it "
+            "has a key; `required`: a phone without one rings and says nothing.",
+            "required",
+        ),
         "max_body_size": Meaning("The largest webhook body that is read; else the answer is 413.", "16MiB"),
         "alertmanager": Meaning("The Alertmanager of every source without one of its own."),
         "sources": Meaning("Who sends, beside the source `default` of `POST /webhook`."),

@@ -26,6 +26,7 @@ from bridge.config.fields import (
     CredentialsFile,
     Day,
     Duration,
+    Encryption,
     Environment,
     GatewayUrl,
     GroupBy,
@@ -261,6 +262,7 @@ class Model(Part):
     alert_ttl: PositiveDuration = timedelta(hours=25)
     refire_quiet: Duration = timedelta(minutes=5)
     quiet_gap: Duration = timedelta(seconds=30)
+    encryption: Encryption = "preferred"
     max_body_size: Size = 16 << 20
     alertmanager: AlertmanagerPart | None = None
     sources: tuple[SourcePart, ...] = ()

@@ -17,6 +17,7 @@ from bridge.drills import Drill
 from bridge.incidents import Slot
 from bridge.pushes import Environment
 from bridge.schedules import Calendar, Schedule, with_overrides
+from bridge.sealing import Encryption
 from bridge.watchdogs import Heartbeat
 
 
@@ -154,8 +155,14 @@ class Settings:
     alertmanagers: Mapping[str, AlertmanagerSettings] = field(default_factory=dict)
     drills: Mapping[str, Drill] = field(default_factory=dict)
     templates: Templates = Templates()
+    encryption: Encryption = "preferred"
     warnings: tuple[Problem, ...] = ()
     exposed: tuple[Problem, ...] = ()
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a phone without an encryption key is told nothing."""
+        return self.encryption == "required"
 
     def receiver(self, name: str) -> policy.Receiver:
         """Give the receiver of this name; one that a reload took away falls to the root route's."""

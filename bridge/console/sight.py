@@ -263,7 +263,9 @@ class Sight:
 
     def _phones_sign(self, devices: Any, now: datetime) -> Sign:
         tally = phones.tally([phones.card(self._facts(row), now) for row in devices])
-        return board.phones(tally["yes"], tally["doubtful"], tally["no"])
+        keyed = self._desk.settings.keyed
+        bare = sum(1 for row in devices if keyed and row["encryption_key"] is None)
+        return board.phones(tally["yes"], tally["doubtful"], tally["no"], bare)
 
     def _calendars(self) -> Mapping[str, str | None]:
         return {name: kept.problem for name, kept in self._feeds.kept.items()}
@@ -277,7 +279,7 @@ class Sight:
             usable=enrolment.usable(row, "voip"),
             doubtful=enrolment.doubtful(row),
             known=row["owner"] in people,
-            troubles=enrolment.troubles(row, people),
+            troubles=enrolment.troubles(row, people, keyed=self._desk.settings.keyed),
             environment=row["environment"],
             topic=row["topic"],
             app_version=row["app_version"],

@@ -53,6 +53,7 @@ The control interface, plain HTTP and JSON; GET / lists every path:
   PATCH /phones/NAME                                   {"behaviour": "unregistered"} and the like
   POST  /phones/NAME/enrol                             {"link": "what devices enroll says"}
   POST  /phones/NAME/rotate, /phones/NAME/invalidate   tokens change
+  POST  /phones/NAME/rotate-key                        the page key changes
   GET   /events                                        what happens, as it happens
   GET   /contract                                      what broke it, with --contract
   GET, POST, DELETE /faults                            let APNs misbehave"""

@@ -51,6 +51,7 @@ def make_app(sim: Simulator) -> web.Application:
             web.post("/phones/{name}/script", control.script),
             web.post("/phones/{name}/enrol", control.enrol),
             web.post("/phones/{name}/rotate", control.rotate),
+            web.post("/phones/{name}/rotate-key", control.rotate_key),
             web.post("/phones/{name}/invalidate", control.invalidate),
             web.get("/phones/{name}/incidents/{id}", control.incident),
             web.post("/phones/{name}/incidents/{id}/{verb}", control.act),
@@ -171,6 +172,10 @@ class _Control:
         await phone.rotate_tokens()
         return web.json_response(_phone(phone))
 
+    async def rotate_key(self, request: web.Request) -> web.Response:
+        """Make a new page key, which the bridge is told; gives how it sees the device."""
+        return web.json_response(await self._named(request).rotate_key())
+
     async def invalidate(self, request: web.Request) -> web.Response:
         """Lose the token of a `kind`, as PushKit's didInvalidatePushToken tells."""
         phone, wish = self._named(request), await wishes.read_body(request)
@@ -278,6 +283,8 @@ def _push(push: Push) -> dict[str, Any]:
         "push_type": push.notification.push_type,
         "headers": dict(push.headers),
         "payload": push.payload,
+        "carried": push.carried,
+        "seal": push.seal,
     }
 
 

@@ -78,10 +78,17 @@ class Membership:
 
     @classmethod
     async def enrol(
-        cls, network: Network, url: str, code: str, name: str | None, online: Callable[[], bool]
+        cls,
+        network: Network,
+        url: str,
+        code: str,
+        name: str | None,
+        online: Callable[[], bool],
+        key: str | None = None,
     ) -> Self:
-        """Exchange a code for a credential. Raises Refused, or OSError where nobody answers."""
-        body = {"code": code} if name is None else {"code": code, "name": name}
+        """Exchange a code for a credential, and hand over a public key. Raises Refused, or OSError."""
+        fields = {"code": code, "name": name, "encryption_key": key}
+        body = {field: value for field, value in fields.items() if value is not None}
         said = await _exchange(network, "POST", f"{url.rstrip('/')}/api/v1/enrol", body, {})
         return cls(network, url, said, online)
 
@@ -98,6 +105,10 @@ class Membership:
         """
         body = {"event_id": str(uuid.uuid4())} | fields
         return await self.ask("POST", f"/api/v1/incidents/{incident}/{verb}", body)
+
+    def receipts(self, call_id: str) -> str:
+        """Where receipts about a call go by the device's credential: its push may not say it."""
+        return f"{self.url}/api/v1/calls/{call_id}/receipts"
 
     def follow(self, ear: Ear, again: float) -> None:
         """Hear what happens until `close`; reconnect after `again` seconds."""

@@ -13,9 +13,10 @@ import structlog
 from bridge.pushes import Environment, PushKind, mask
 from bridge.simulator.agenda import Agenda
 from bridge.simulator.answers import Answer, Refusal
-from bridge.simulator.calls import Call, CallState, Malformed, read_call
+from bridge.simulator.calls import Call, CallState, Malformed, Record, read_call
 from bridge.simulator.feeds import Events, Feed
 from bridge.simulator.inbox import Inbox
+from bridge.simulator.keyring import KeyRing
 from bridge.simulator.membership import Heard, Membership
 from bridge.simulator.profile import Fate, Profile, Push, made_up_token
 from bridge.simulator.receipts import Courier, Outgoing, Receipt, ReceiptKind
@@ -43,6 +44,7 @@ class Phone:
         self.receipts: Feed[Receipt] = Feed()
         self.heard: Feed[Heard] = Feed()
         self.inbox = Inbox()
+        self.keys = KeyRing()
         self.seen_by_bridge: dict[str, Any] = {}
         """How the bridge saw the device when the tokens were put last."""
         self.tidied_at: datetime | None = None
@@ -78,13 +80,7 @@ class Phone:
         Raises Refusal where the token is not for the topic, not of this environment, or dead.
         """
         profile = self.profile
-        if profile.environment != environment:
-            raise Refusal("BadDeviceToken")
-        # A PushKit token serves VoIP alone, an ordinary one everything but VoIP.
-        if profile.bundle_id != notification.bundle_id or (kind == "voip") != (
-            notification.push_type == "voip"
-        ):
-            raise Refusal("DeviceTokenNotForTopic")
+        profile.ask(kind, notification, environment)
         if self.script:
             return self.script.popleft(), 0.0
         if profile.behaviour == "unregistered":
@@ -94,8 +90,14 @@ class Phone:
 
     def take(self, notification: Notification, headers: Mapping[str, str]) -> None:
         """Do with a push what the phone does: ring, notify, or nothing at all."""
+        carried = notification.payload
+        payload, seal = self.keys.open(carried)
+        notification = replace(notification, payload=payload)
         fate, call = self._show(notification)
-        self.pushes.add(Push(self._agenda.now(), notification, headers, fate))
+        if call is not None and seal == "shut" and self.membership is not None:
+            by_credential = Record(self.membership.receipts(call.record_id), self.membership.credential)
+            call.records = {call.record_id: by_credential}
+        self.pushes.add(Push(self._agenda.now(), notification, headers, fate, carried, seal))
         _log.info(
             "push", phone=self.name, apns_id=notification.apns_id, token=mask(notification.token), fate=fate
         )
@@ -108,7 +110,7 @@ class Phone:
             self._ring(call)
         elif fate == "joined":
             self._join(self._newest[call.uuid], call)
-        elif fate in {"notified", "quiet"} and _aps(notification).get("mutable-content") == 1:
+        elif fate in {"notified", "quiet"} and notification.aps.get("mutable-content") == 1:
             self._receipt(call, "received")  # by the app's extension, which iOS runs where this is asked for
         elif fate == "repeat":
             self._receipt(call, "failed", CALL_UUID_ALREADY_EXISTS)
@@ -151,7 +153,8 @@ class Phone:
         One that breaks off is taken up `again` seconds later. Raises membership.Refused, or OSError
         where nobody answers.
         """
-        new = await Membership.enrol(self._network, url, code, name, self._awake)
+        key = self.keys.rotate(self._agenda.now())
+        new = await Membership.enrol(self._network, url, code, name, self._awake, key)
         if self.membership is not None:
             await self.membership.close()
         self.membership = new
@@ -198,6 +201,13 @@ class Phone:
         )
         if self.membership is not None:
             await self.put_tokens()
+
+    async def rotate_key(self) -> Any:
+        """Make a new page key; gives how the bridge sees the device. Raises as Membership.ask."""
+        key = {"encryption_key": self.keys.rotate(self._agenda.now())}
+        self.seen_by_bridge = await self.enrolled.ask("PUT", "/api/v1/device/encryption-key", key)
+        self.changed()
+        return self.seen_by_bridge
 
     async def invalidate(self, kind: PushKind) -> None:
         """Lose a token (PushKit's didInvalidatePushToken). Raises as Membership.ask."""
@@ -253,15 +263,9 @@ class Phone:
         if behaviour == "silent":
             return "silent", None
         if notification.push_type != "voip":
-            return "notified" if self._sounds(notification) else "quiet", self._read(notification)
+            sounds = self.profile.sounds(notification.aps.get("interruption-level"))
+            return "notified" if sounds else "quiet", self._read(notification)
         return self._report(notification)
-
-    def _sounds(self, notification: Notification) -> bool:
-        """Tell whether Do Not Disturb lets a notification through."""
-        if self.profile.behaviour != "do-not-disturb":
-            return True
-        level = _aps(notification).get("interruption-level")
-        return level == "critical" or (level == "time-sensitive" and self.profile.time_sensitive)
 
     def _read(self, notification: Notification) -> Call | None:
         try:
@@ -333,8 +337,7 @@ class Phone:
                 continue
             url, token = record.url, record.token
             if self.profile.receipts_by == "credential" and self.membership is not None:
-                token = self.membership.credential
-                url = f"{self.membership.url}/api/v1/calls/{name}/receipts"
+                url, token = self.membership.receipts(name), self.membership.credential
             now = self._agenda.now()
             self._outgoing.post(Receipt(kind, call.uuid, url, token, now, call.expires_at, code))
 
@@ -343,8 +346,3 @@ class Phone:
         self._events.publish(
             "receipt", phone=self.name, call=receipt.call_uuid, receipt=receipt.kind, status=receipt.status
         )
-
-
-def _aps(notification: Notification) -> dict[str, Any]:
-    aps = notification.payload.get("aps")
-    return aps if isinstance(aps, dict) else {}

@@ -9,6 +9,8 @@ from hashlib import sha256
 from typing import Any, Literal, TypeAlias
 
 from bridge.pushes import Environment, PushKind
+from bridge.simulator.answers import Refusal
+from bridge.simulator.keyring import Seal
 from bridge.simulator.rules import Notification
 
 # normal: shows what comes. unregistered: APNs answers 410. slow: shows it, the answer comes `delay` seconds
@@ -54,15 +56,35 @@ class Profile:
     time_sensitive: bool = False
     receipts_by: Literal["token", "credential"] = "token"
 
+    def ask(self, kind: PushKind, notification: Notification, environment: Environment) -> None:
+        """Raise Refusal where the token of `kind` is not for the topic, or not of this environment."""
+        if self.environment != environment:
+            raise Refusal("BadDeviceToken")
+        # A PushKit token serves VoIP alone, an ordinary one everything but VoIP.
+        voip = notification.push_type == "voip"
+        if self.bundle_id != notification.bundle_id or (kind == "voip") != voip:
+            raise Refusal("DeviceTokenNotForTopic")
+
+    def sounds(self, level: object) -> bool:
+        """Tell whether Do Not Disturb lets a notification of this interruption level through."""
+        if self.behaviour != "do-not-disturb":
+            return True
+        return level == "critical" or (level == "time-sensitive" and self.time_sensitive)
+
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One push that reached the phone's side: when, with which headers, and what became of it."""
+    """One push that reached the phone's side: when, with which headers, and what became of it.
+
+    `carried` is the body as Apple carried it, `seal` what the phone's keys made of it.
+    """
 
     at: datetime
     notification: Notification
     headers: Mapping[str, str] = field(repr=False)
     fate: Fate
+    carried: Mapping[str, Any] = field(repr=False)
+    seal: Seal = "clear"
 
     @property
     def apns_id(self) -> str:
@@ -71,7 +93,7 @@ class Push:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """Give the decoded body."""
+        """Give the decoded body as the app reads it: opened, where it was sealed."""
         return self.notification.payload
 
 

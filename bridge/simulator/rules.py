@@ -68,6 +68,12 @@ class Notification:
     collapse_id: str | None
     payload: dict[str, Any] = field(repr=False)
 
+    @property
+    def aps(self) -> dict[str, Any]:
+        """Give Apple's part of the payload."""
+        aps = self.payload.get("aps")
+        return aps if isinstance(aps, dict) else {}
+
 
 def apns_id(request: Request) -> str:
     """Give the id that the answer carries: the request's own if it has a good one, else a new one."""

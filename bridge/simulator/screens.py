@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.simulator.calls import Call
+from bridge.simulator.keyring import Seal
 from bridge.simulator.profile import Fate, Push
 from bridge.simulator.receipts import Receipt
 
@@ -34,6 +35,12 @@ _FATES: Final[dict[Fate, str]] = {
     "expired": "taken by Apple, and lost: flight mode",
 }
 
+_SEALS: Final[dict[Seal, str]] = {
+    "clear": "",
+    "opened": "; it came sealed, and was opened here",
+    "shut": "; it cannot be opened here",
+}
+
 _LABELS: Final = {
     "critical": "Critical",
     "time-sensitive": "Time Sensitive",
@@ -53,6 +60,7 @@ def screen(phone: Phone) -> dict[str, Any]:
         "enrolled": member and {"url": member.url, "device": member.device, "owner": member.owner},
         "would_ring": phone.seen_by_bridge.get("would_ring"),
         "troubles": phone.seen_by_bridge.get("troubles", []),
+        "kid": phone.keys.kid,
         "call": _call(phone),
         "cards": _cards(phone),
         "incidents": phone.inbox.items(),
@@ -196,7 +204,7 @@ def _line(at: datetime, text: str) -> dict[str, str]:
 
 def _came(push: Push) -> str:
     level = _level(push) if push.fate == "notified" else ""
-    return _FATES[push.fate] + (f", {level}" if level else "")
+    return _FATES[push.fate] + (f", {level}" if level else "") + _SEALS[push.seal]
 
 
 def _said(receipt: Receipt) -> str:

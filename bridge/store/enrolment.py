@@ -258,8 +258,11 @@ def doubtful(row: RowMapping) -> bool:
     return bool(row["silent_calls"] >= DOUBTFUL)
 
 
-def troubles(row: RowMapping, people: Collection[str]) -> tuple[str, ...]:
-    """Say for people what is wrong with a device and what to do; nothing: all is well."""
+def troubles(row: RowMapping, people: Collection[str], *, keyed: bool) -> tuple[str, ...]:
+    """Say for people what is wrong with a device and what to do; nothing: all is well.
+
+    `keyed`: the configuration wants it to have an encryption key.
+    """
     enrolled = row["enrolled"]
     found = []
     if row["owner"] not in people:
@@ -278,6 +281,9 @@ def troubles(row: RowMapping, people: Collection[str]) -> tuple[str, ...]:
         else:
             cure = "open the app on it" if enrolled else "put its present token into the configuration"
         found.append(f"its {push} token is set aside ({trouble}): {cure}")
+    if keyed and row["encryption_key"] is None:
+        cure = "open the app on it, or enrol it again" if enrolled else "let it enrol"
+        found.append(f"it has no encryption key, so it rings without saying why: {cure}")
     if doubtful(row):
         found.append(
             f"doubtful: it said nothing of its last {row['silent_calls']} calls: "

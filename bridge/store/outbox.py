@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, RowMapping, bindparam, case, exists, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bridge.bundles import Bundle, Call, Line, plan
+from bridge.bundles import Blind, Bundle, Call, Line, blinded, plan
 from bridge.incidents import Page
 from bridge.store import rows
 from bridge.store.calls import ADD_CALL, call_row, load_calls
@@ -137,8 +137,9 @@ async def claim(
     lease: timedelta,
     quiet_gap: timedelta,
     ways: Ways = _ALL_WAYS,
+    blind: Blind = str,
 ) -> Claim:
-    """Claim what is due and may go out now, by these ways."""
+    """Claim what is due and may go out now, by these ways; a new call's names go through `blind`."""
     swept = await _sweep(connection, now)
     handsets = await phones_in_use(connection, now, quiet_gap)
     due = await _due(connection, {"now": now} | who_wait(handsets, now, quiet_gap), ways)
@@ -150,7 +151,8 @@ async def claim(
     planned = plan(lines, handsets, await load_calls(connection, bound), now, quiet_gap)
     late = tuple(_swept(due[line.page.id]) for line in planned.late)
     await _write(connection, late, now)
-    return Claim(await _take(connection, planned.bundles, now, lease), (*swept, *late), more)
+    taken = await _take(connection, blinded(planned.bundles, blind), now, lease)
+    return Claim(taken, (*swept, *late), more)
 
 
 async def _sweep(connection: AsyncConnection, now: datetime) -> tuple[Settled, ...]:

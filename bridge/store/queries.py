@@ -52,8 +52,8 @@ _NEXT_DECISION: Final = select(func.min(_TIMES.c.at))
 class Stats:
     """Counts for metrics and readiness. `oldest` is the due time of the longest waiting page.
 
-    `overdue_since` is when the time of the first page was over that is overdue; `unheard_alarms` counts
-    the bridge's own alarms whose whole policy has reached nobody.
+    `bare` phones have no encryption key. `overdue_since` is when the time of the first page was over that is
+    overdue; `unheard_alarms` counts the bridge's own alarms whose whole policy has reached nobody.
     """
 
     pages: Mapping[str, int]
@@ -64,6 +64,7 @@ class Stats:
     troubled: Mapping[str, str]
     doubtful: Mapping[str, int] = field(default_factory=dict)
     overdue_since: datetime | None = None
+    bare: int = 0
     unheard_alarms: int = 0
 
 
@@ -99,6 +100,7 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
             devices.c.removed_at.is_(None) & (devices.c.silent_calls >= DOUBTFUL)
         )
     )
+    keyless = devices.c.removed_at.is_(None) & devices.c.encryption_key.is_(None)
     return Stats(
         pages={"waiting": 0, "sending": 0} | _counts(by_state),
         incidents={"triggered": 0, "acknowledged": 0} | _counts(by_incident),
@@ -108,6 +110,7 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
         overdue_since=first,
         troubled=_counts(trouble),
         doubtful=_counts(doubtful),
+        bare=(await connection.execute(select(func.count()).where(keyless))).scalar_one(),
         unheard_alarms=(await connection.execute(select(func.count()).where(unheard))).scalar_one(),
     )
 

@@ -134,13 +134,13 @@ def ledger(reasons: Sequence[str], overdue: int) -> Sign:
     return Sign("Ledger", "good", "commits")
 
 
-def phones(ringing: int, doubtful: int, silent: int) -> Sign:
-    """How many phones would ring tonight."""
+def phones(ringing: int, doubtful: int, silent: int, bare: int = 0) -> Sign:
+    """How many phones would ring tonight; `bare` of all have no encryption key, though they should."""
     if not (ringing or doubtful or silent):
         return Sign("Phones", "bad", "there are none", "enrol one")
     of = ringing + doubtful + silent
-    bad = [f"{doubtful} doubtful" if doubtful else "", f"{silent} cannot ring" if silent else ""]
-    detail = ", ".join(part for part in bad if part)
+    bad = {"doubtful": doubtful, "cannot ring": silent, "without a key": bare}
+    detail = ", ".join(f"{count} {what}" for what, count in bad.items() if count)
     tone: Tone = "good" if not detail else "warn" if ringing else "bad"
     return Sign("Phones", tone, f"{ringing} of {of} would ring", detail)
 

@@ -21,7 +21,7 @@ def time(at: datetime | None) -> str | None:
     return None if at is None else rfc3339(at)
 
 
-def device(row: RowMapping, people: Collection[str]) -> shapes.Device:
+def device(row: RowMapping, people: Collection[str], *, keyed: bool) -> shapes.Device:
     """Show a device, without its tokens."""
     return shapes.Device(
         name=row["name"],
@@ -36,7 +36,7 @@ def device(row: RowMapping, people: Collection[str]) -> shapes.Device:
         os_version=row["os_version"],
         enrolled_at=time(row["enrolled_at"]),
         heard_at=time(row["heard_at"]),
-        troubles=troubles(row, people),
+        troubles=troubles(row, people, keyed=keyed),
         would_ring=usable(row, "voip") and not doubtful(row) and row["owner"] in people,
     )
 

@@ -326,7 +326,7 @@ class Phone {
     ready.dataset.tone = fine ? "good" : fine === false ? "bad" : "quiet";
     put(ready.querySelector(".ready-word"), fine ? "Would ring tonight" : fine === false ? "Would not ring tonight" : "Not known to the bridge");
     ready.querySelector(".troubles").replaceChildren(...state.troubles.map((trouble) => make("li", "", trouble)));
-    const facts = state.enrolled ? { "enrolled as": state.enrolled.device, owner: state.enrolled.owner, bridge: state.enrolled.url } : {};
+    const facts = state.enrolled ? { "enrolled as": state.enrolled.device, owner: state.enrolled.owner, bridge: state.enrolled.url, "page key": state.kid ?? "none" } : {};
     this.$(".this-phone").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
     this.$(".nothing").hidden = state.incidents.length > 0;
     this.$(".incidents").replaceChildren(...state.incidents.map((one) => this.row(one)));
