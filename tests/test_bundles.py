@@ -9,7 +9,7 @@ import pytest
 from builders import NOW, at, step
 from msgspec.structs import replace
 
-from bridge.bundles import Bundle, Call, Handset, Line, Plan, over, plan
+from bridge.bundles import Bundle, Call, Handset, Line, Plan, blinded, over, plan
 from bridge.incidents import Incident, Page, Slot, State, make_page
 
 ALICE, BOB = "alice-iphone", "bob-iphone"
@@ -52,6 +52,15 @@ def test_rule_5_all_pages_due_on_a_phone_travel_in_one_call() -> None:
     bundle = only(planned(page("i1"), page("i2"), page("i3")))
     assert {line.page.incident_id for line in bundle.lines} == {"i1", "i2", "i3"}
     assert call_of(bundle).carries == (("i1", 1), ("i2", 1), ("i3", 1))
+
+
+def test_only_a_new_call_gets_names_that_say_nothing() -> None:
+    (fresh,) = planned(page()).bundles
+    again = Bundle((replace(fresh.lines[0], call_id="known"),), call_of(fresh))
+    post = Bundle(fresh.lines)
+    one, two, three = blinded([fresh, again, post], lambda name: f"not {name}")
+    assert (call_of(one).id, call_of(one).uuid) == (f"not {call_of(fresh).id}", f"not {call_of(fresh).uuid}")
+    assert (one.lines, two, three) == (fresh.lines, again, post)
 
 
 def test_each_phone_has_a_call_of_its_own() -> None:

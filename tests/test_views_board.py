@@ -81,6 +81,7 @@ def test_the_sign_of_the_phones_counts_those_that_would_ring() -> None:
     assert board.phones(0, 0, 0).text == "there are none"
     assert (board.phones(3, 0, 0).tone, board.phones(3, 0, 0).text) == ("good", "3 of 3 would ring")
     assert board.phones(2, 1, 1).detail == "1 doubtful, 1 cannot ring"
+    assert (board.phones(2, 0, 0, 1).tone, board.phones(2, 0, 0, 1).detail) == ("warn", "1 without a key")
     assert (board.phones(2, 1, 0).tone, board.phones(0, 0, 1).tone) == ("warn", "bad")
 
 

@@ -117,7 +117,7 @@ async def test_a_phone_without_a_key_rings_all_the_same_and_can_be_answered(stri
 
 
 async def test_by_the_names_of_a_call_nobody_can_confirm_a_guess(strict: World) -> None:
-    """They are derived from labels, and Apple could try some; where two bridges must agree they stay (ADR 0015)."""
+    """They are derived from labels, and Apple could try some; where two bridges must agree they stay (ADR 0016)."""
     await strict.webhook(alert(strict))
     (body, headers) = carried(strict.alice)[0]
     page = (await strict.incident())["pages"][0]
