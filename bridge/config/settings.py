@@ -199,8 +199,9 @@ class Settings:
 
     def on_call(self, roster: oncall.Roster) -> oncall.OnCall:
         """Make the answer to who carries the phone, for phones in their present state."""
-        schedules = {
-            name: with_overrides(schedule, roster.overrides.get(name, ()))
-            for name, schedule in self.schedules.items()
+        overridden = {
+            name: with_overrides(self.schedules[name], found)
+            for name, found in roster.overrides.items()
+            if name in self.schedules
         }
-        return oncall.OnCall(self.groups, roster.phones, schedules)
+        return oncall.OnCall(self.groups, roster.phones, {**self.schedules, **overridden})
