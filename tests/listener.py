@@ -60,6 +60,8 @@ class Listener:
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
             accepted, _ = self._listening.accept()
             accepted.setblocking(False)
+            # As asyncio does it, but not for this socket: it was not made by asyncio.
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._accepted.append(accepted)
             task = asyncio.create_task(self._connect(accepted))
             self._tasks.add(task)
