@@ -172,9 +172,7 @@ class Sender:
         settings = self._desk.settings
         # Elsewhere two bridges that share nothing find the same UUID for a first ring (ADR 0003).
         blind = self._phones.blind if settings.keyed else str
-        return await self._store.write(
-            lambda tx: settlement.claim(tx, settings, _LEASE, ways, blind), paging=True
-        )
+        return await self._store.write(settlement.Claim(settings, _LEASE, ways, blind), paging=True)
 
     def _free_ways(self) -> Ways:
         """Tell where there is room: a webhook's server that hangs must not silence phones, nor APNs it."""

@@ -73,6 +73,21 @@ async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways, blind:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Claim(Joint[Claimed]):
+    """The job that claims, as `claim`."""
+
+    settings: Settings
+    lease: timedelta
+    ways: Ways
+    blind: Blind = str
+
+    @classmethod
+    async def together(cls, tx: Tx, jobs: Sequence[Self]) -> list[Claimed]:
+        """Claim for each; what the first takes is not there for the next."""
+        return [await claim(tx, job.settings, job.lease, job.ways, job.blind) for job in jobs]
+
+
 async def _give_way(tx: Tx) -> None:
     """End each drill that rings a phone for which something real is due."""
     found = await tx.incidents(Scope(ids=await drills.in_the_way(tx.connection)))

@@ -30,6 +30,7 @@ from bridge.store.joint import Joint
 from bridge.store.listener import Listener
 from bridge.store.postgres import Postgres, Shared
 from bridge.store.stage import Scope
+from bridge.store.straight import apart, straight
 from bridge.store.tables import meta
 from bridge.store.topics import News, Topic
 from bridge.store.tx import Memory, Tx
@@ -163,10 +164,8 @@ class Store:
         results: list[Any] = []
         for kind, group in groupby(jobs, key=type):
             together: Sequence[Any] = list(group)
-            if kind is _Update:
-                results += await self._decide(self._tx(connection), together)
-            elif issubclass(kind, Joint):
-                results += await kind.together(self._tx(connection), together)
+            if kind is _Update or issubclass(kind, Joint):
+                results += await straight(connection, partial(self._together, kind, together))
             else:
                 results += [await job(self._tx(connection)) for job in together]
         if self._shared is not None and self._news:
@@ -175,6 +174,10 @@ class Store:
 
     def _tx(self, connection: AsyncConnection) -> Tx:
         return Tx(connection, self._now(), self._memory, self._news)
+
+    async def _together(self, kind: type[Any], jobs: Sequence[Any], connection: AsyncConnection) -> list[Any]:
+        tx = self._tx(connection)
+        return list(await (self._decide(tx, jobs) if kind is _Update else kind.together(tx, jobs)))
 
     async def _decide(self, tx: Tx, updates: Sequence[_Update]) -> list[tuple[Change, ...]]:
         await tx.incidents(*(one.scope for one in updates))
@@ -188,7 +191,7 @@ class Store:
             now = tx.now + before * timedelta.resolution
             decide = partial(one.decide, tx.matching(one.scope), roster, now)
             many = one.notification is not None and len(one.notification.alerts) > _MANY
-            changes = tuple(await asyncio.to_thread(decide) if many else decide())
+            changes = tuple(await apart(tx.connection, decide) if many else decide())
             if one.notification is not None:
                 tx.accept(one.notification, now, changes)
             tx.stage(changes)

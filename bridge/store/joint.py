@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 
 class Joint(ABC, Generic[T]):
-    """A job that costs little beside others of its kind. Where they fail together, each runs again alone."""
+    """A job that costs little beside others of its kind. Where they fail together, each runs again alone.
+
+    It awaits nothing but its statements: they are made `straight`.
+    """
 
     async def __call__(self, tx: Tx) -> T:
         """Run it alone."""
