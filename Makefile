@@ -10,7 +10,7 @@ DEPLOY_READY := .venv/deploy/ready
 # The pure floor's own tests; tests/pure.coveragerc names the modules that they must cover.
 PURE_TESTS := $(filter-out %_oracles.py %_properties.py %_fuzz.py,$(sort $(wildcard $(patsubst %,tests/test_%*.py,\
 	alerts bundles calendars digest drills escalation handovers incidents lifecycle matchers oncall payloads people \
-	policy presence pushes replay routing routetree schedules silences templates texts timeintervals views watchdogs zones))))
+	policy presence pushes replay routing routetree schedules sealing silences templates texts timeintervals views watchdogs zones))))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz check bench soak chaos fmt lock image weigh manifests screenshots reference ios
