@@ -22,15 +22,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 from senderworld import world
-from test_payloads import DOCUMENT, LEVELS, MANY, SHOWNS, TEMPLATES, TIMES, shown_as
+from test_payloads import (
+    CALL,
+    DOCUMENT,
+    LEVELS,
+    MANY,
+    NOW,
+    SHOWN,
+    SHOWNS,
+    TEMPLATES,
+    TIMES,
+    alert,
+    incident,
+    shown_as,
+)
 
+from bridge import sealing
 from bridge.api.phone import PhoneApi, shapes
 from bridge.api.phone.operations import Operation
-from bridge.incidents import DRILL_SOURCE, Incident
+from bridge.incidents import DRILL_SOURCE, Incident, PageKind
 from bridge.payloads import VERSION, Renderer, Shown
 from bridge.policy import InterruptionLevel
+from bridge.pushes import PushKind
+from bridge.sealing import Seal
 from bridge.simulator import Contract, Simulator
 from bridge.simulator.command import command
+from bridge.simulator.keyring import KeyRing
+from bridge.simulator.rules import Notification
 
 SCHEMAS: dict[str, Any] = {
     path.name: json.loads(path.read_text()) for path in sorted((FOLDER / "schemas").glob("*.json"))
@@ -373,6 +391,41 @@ def test_whatever_the_alerts_each_kind_of_push_keeps_the_contract(
         ("push-alert.json", renderer.acknowledged(shown, incidents)),
     ]
     assert [CONTRACT.faults(schema, json.loads(body)) for schema, body in pushes] == [[]] * 4
+
+
+@settings(max_examples=30, deadline=None)
+@given(WAITED, TAKEN, LEVELS, st.sampled_from(["ring", "resolved", "acknowledged"]), st.booleans())
+def test_whatever_the_alerts_a_sealed_push_keeps_the_contract_shut_and_opened(
+    shown: Shown, incidents: list[Incident], level: InterruptionLevel, kind: PageKind, alert: bool
+) -> None:
+    contract, keys = Contract(FOLDER), KeyRing()
+    seal = Seal(keys.rotate(NOW), bytes(range(32)))
+    push: PushKind = "alert" if alert or kind != "ring" else "voip"
+    carried = json.loads(Renderer().push(shown, kind, push, incidents, [level], seal))
+    contract.push(push, carried)
+    whole, outcome = keys.open(carried)
+    contract.opened(push, whole)
+    assert (outcome, contract.checked, contract.breaches) == ("opened", 2, [])
+
+
+@pytest.mark.parametrize("kind", ["ring", "resolved", "acknowledged"])
+@pytest.mark.parametrize("push", ["voip", "alert"])
+def test_a_push_for_a_phone_without_a_key_keeps_the_contract(kind: PageKind, push: PushKind) -> None:
+    push = push if kind == "ring" else "alert"
+    carried = Renderer().push(SHOWN, kind, push, [incident(alert())], ["critical"], Seal(None, b""))
+    assert CONTRACT.faults(PROTOCOL["pushes"][push], json.loads(carried)) == []
+
+
+async def test_what_a_phone_reads_in_a_sealed_push_is_held_too(tmp_path: Path, contract: Contract) -> None:
+    async with Simulator(phones=["alice"]) as simulator:
+        phone = simulator.phone("alice")
+        key = phone.keys.rotate(NOW)
+        told = {"caller_name": "CRITICAL DiskFull", "reason": "it is full", "call": {}, "weather": "fine"}
+        seen = {"aps": {}, "v": 1, "call": {"id": CALL}, "caller_name": "On call"}
+        carried = sealing.sealed(seen, told, key, bytes(range(32)))
+        phone.take(Notification("", "", "voip", "", "", 10, None, None, carried), {})
+    assert [breach for breach in contract.breaches if "opened push" in breach and "'weather'" in breach]
+    contract.forget()
 
 
 # --- that it is held --------------------------------------------------------------------------

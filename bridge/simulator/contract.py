@@ -37,6 +37,9 @@ class Unwatched:
     def push(self, push_type: str, payload: Any) -> None:
         """A push came, of this `apns-push-type`."""
 
+    def opened(self, push_type: str, payload: Any) -> None:
+        """A phone opened a push that was sealed: this is what its app reads."""
+
     def asked(self, method: str, path: str, body: Any) -> None:
         """A phone asks; `body` None: nothing."""
 
@@ -66,6 +69,11 @@ class Contract(Unwatched):
     def push(self, push_type: str, payload: Any) -> None:
         """See Unwatched."""
         self._hold(f"a push of type {push_type}", self._pushes.get(push_type), payload)
+
+    def opened(self, push_type: str, payload: Any) -> None:
+        """See Unwatched. It is as one in the clear; that the extension was asked for has done its work."""
+        aps = {name: value for name, value in payload["aps"].items() if name != "mutable-content"}
+        self._hold(f"an opened push of type {push_type}", self._pushes.get(push_type), payload | {"aps": aps})
 
     def asked(self, method: str, path: str, body: Any) -> None:
         """See Unwatched."""

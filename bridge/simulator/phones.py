@@ -92,6 +92,8 @@ class Phone:
         """Do with a push what the phone does: ring, notify, or nothing at all."""
         carried = notification.payload
         payload, seal = self.keys.open(carried)
+        if seal == "opened":
+            self._network.contract.opened(notification.push_type, payload)
         notification = replace(notification, payload=payload)
         fate, call = self._show(notification)
         if call is not None and seal == "shut" and self.membership is not None:
