@@ -181,7 +181,7 @@ async def _enrol(rig: Rig, story: Story) -> None:
     owner = rig.settings.people[-1]
     phone, code = await rig.enrol(owner, f"{owner}-enrolled")
     story.tell("you", f"would type: pushkit-bridge devices enroll {owner}; it shows a QR code, and {code}")
-    story.tell(phone.name, "exchanges the code for a credential, and puts its push tokens")
+    story.tell(phone.name, "exchanges the code for a credential, hands over a key, and puts its push tokens")
 
 
 async def _fire(rig: Rig, alertmanager: Child, story: Story) -> str:
@@ -209,6 +209,8 @@ async def _rung(rig: Rig, story: Story, incident: str) -> list[Phone]:
         if push.fate != "rang":
             continue
         ringing.append(phone)
+        if push.seal == "opened":
+            story.tell("APNs", f"can read of it: {push.carried['caller_name']}; the rest is sealed")
         story.tell(phone.name, f"RINGS: {_shown(push.payload)}")
         receipt = await rig.within("the phone's receipt", phone.wait_for_receipt(None))
         story.tell(phone.name, f"tells the bridge: {receipt.kind}")

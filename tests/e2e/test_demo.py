@@ -130,6 +130,7 @@ HAND_OVERS = (
     "bridge .* pushes to APNs, for alice-iphone, bob-enrolled, bob-iphone",
     "alice-iphone .* RINGS: CRITICAL DiskFull - storage: Disk full on db-1",
     "alice-iphone .* tells the bridge: received",
+    "APNs .* can read of it: On call; the rest is sealed",
     "bob-iphone .* RINGS: CRITICAL DiskFull - storage: Disk full on db-1",
     "answer",
     "alice-iphone .* is answered",
