@@ -76,9 +76,11 @@ async def test_a_push_under_way_at_a_crash_is_sent_again_as_the_same_call(world:
     """The lease of a dead bridge is let go at the start; the phone, which rings already, says so (rule 8)."""
     assert world.file.exists()
     world.alice.answer_next(Answer(manner="never", delivered=True))
+    world.alice._outgoing._online = lambda: False  # its word would settle the page before the crash
     await world.post("/webhook", world.message(world.alert()))
     first = await world.alice.wait_for_push(30)
     await crash(world)
+    world.alice._outgoing._online = lambda: True
     await world.start()
     await world.settled()
     again = await world.alice.wait_for_push(30)
