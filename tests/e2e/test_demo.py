@@ -20,10 +20,12 @@ import aiohttp
 import pytest
 import structlog
 from click.testing import CliRunner
+from contracts import CONTRACT
 
 from bridge.children import run
 from bridge.demo import command
 from bridge.rig import PROGRAM
+from bridge.simulator import Contract
 
 pytestmark = pytest.mark.real
 
@@ -184,8 +186,18 @@ async def test_at_a_terminal_enter_answers_and_everything_that_is_suggested_work
         assert running.left_behind() == []
 
 
+async def hold(page: aiohttp.ClientSession, url: str) -> None:
+    """Hold all that the demo's phones were pushed against the contract: its processes do not do so."""
+    async with page.get(f"{url}/phones") as answer:
+        phones = await answer.json()
+    for phone in phones:
+        async with page.get(f"{url}/phones/{phone['name']}/pushes") as answer:
+            for push in await answer.json():
+                CONTRACT.push(push["push_type"], push["carried"])
+
+
 async def test_at_a_terminal_an_answer_in_the_browser_goes_on_as_enter_does_and_a_button_lets_alerts_fire(
-    tmp_path: Path,
+    tmp_path: Path, contract: Contract
 ) -> None:
     (tmp_path / "browser").write_text(f'#!/bin/sh\necho "$1" >>{tmp_path}/opened\n')
     (tmp_path / "browser").chmod(0o755)
@@ -203,6 +215,8 @@ async def test_at_a_terminal_an_answer_in_the_browser_goes_on_as_enter_does_and_
         async with page.post(f"{found[1]}/alarm", json={}) as answer:
             assert await answer.json() == {"alert": "HighLatency"}
         await running.until("RINGS: PAGE HighLatency - platform: Checkout takes 4 s")
+        await hold(page, found[1])
+        assert contract.checked >= 4
         running.type(b"\x03")
         assert await running.end() == 128 + signal.SIGINT, running.text
         assert running.left_behind() == []
