@@ -32,6 +32,10 @@ def test_a_phone_that_spoke_lately_and_has_a_good_token_would_ring() -> None:
     found = judged()
     assert (found.verdict, found.tone, found.word, found.why) == ("yes", "good", "would ring", ())
     assert found.app == "com.example.oncall, version 1.2, iOS 19.1"
+    assert (found.kid, judged(kid="26d4f6514177f895").kid) == (
+        "none: its pushes are not sealed",
+        "26d4f6514177f895",
+    )
     assert found.heard is not None
     assert found.heard.far == "10 min ago"
 

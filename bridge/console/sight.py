@@ -19,6 +19,7 @@ from bridge.desk import Desk
 from bridge.feeds import Feeds
 from bridge.incidents import Episode
 from bridge.oncall import OnCall, Roster
+from bridge.sealing import kid
 from bridge.store import board as ledger
 from bridge.store import enrolment, heartbeats, overrides, queries, rows
 from bridge.views import account, board, duty, phones, story, way
@@ -288,6 +289,7 @@ class Sight:
             alert_since=row["alert_registered_at"],
             enrolled_at=row["enrolled_at"],
             heard_at=row["heard_at"],
+            kid=row["encryption_key"] and kid(row["encryption_key"]),
         )
 
 

@@ -35,6 +35,7 @@ class Facts:
     alert_since: datetime | None
     enrolled_at: datetime | None
     heard_at: datetime | None
+    kid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Card:
     enrolled_at: When | None
     environment: str
     app: str
+    kid: str
 
 
 def card(facts: Facts, now: datetime) -> Card:
@@ -88,6 +90,7 @@ def card(facts: Facts, now: datetime) -> Card:
         enrolled_at=maybe(facts.enrolled_at, now),
         environment=facts.environment or "unknown",
         app=app,
+        kid=facts.kid or "none: its pushes are not sealed",
     )
 
 
