@@ -247,6 +247,7 @@ class Sender:
             call=call.id,
             device=device.name,
             token=mask(token),
+            sealed=seal and ("for its key" if seal.key else "it has no key: it was told nothing"),
             incidents=[incident for incident, _ in call.carries],
             pages=_ids(bundle),
             attempt=bundle.lines[0].attempt,

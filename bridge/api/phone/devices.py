@@ -104,6 +104,7 @@ class Devices:
             return slow_down(seconds)
         if self._desk.settings.keyed and asked.body.encryption_key is None:
             # Before the code is looked at: it stays good for the app that has been updated.
+            outcomes.labels("refused").inc()
             return problem(
                 400, "this bridge wants an encryption key", "this app hands over none: update it, then enrol"
             )
