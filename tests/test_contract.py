@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import jsonschema
 import jsonschema_rs
 import msgspec
 import pytest
@@ -21,6 +22,7 @@ from contracts import CONTRACT, FOLDER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
+from referencing import Registry, Resource
 from senderworld import world
 from test_payloads import (
     CALL,
@@ -172,6 +174,18 @@ def examples() -> list[tuple[str, Any]]:
 @pytest.mark.parametrize(("schema", "example"), examples())
 def test_an_example_of_the_document_is_as_the_schema_named_beside_it_says(schema: str, example: Any) -> None:
     assert CONTRACT.faults(schema, example) == []
+
+
+def test_another_program_s_validator_reads_the_schemas_alike() -> None:
+    """It knows no `maxBytes`; else a client's author would be told something else than our tests are."""
+    known = Registry().with_resources((one["$id"], Resource.from_contents(one)) for one in SCHEMAS.values())
+    for schema, example in examples():
+        other = jsonschema.Draft202012Validator(SCHEMAS[schema], registry=known)
+        assert list(other.iter_errors(example)) == [], schema
+        for at in places(example):
+            if not at or at[-1] not in FREE:
+                strange = broken(example, at, lambda it: it.update(weather="fine"))
+                assert not other.is_valid(strange), (schema, at)
 
 
 def test_the_document_names_each_schema() -> None:
@@ -393,7 +407,7 @@ def test_whatever_the_alerts_each_kind_of_push_keeps_the_contract(
     assert [CONTRACT.faults(schema, json.loads(body)) for schema, body in pushes] == [[]] * 4
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(WAITED, TAKEN, LEVELS, st.sampled_from(["ring", "resolved", "acknowledged"]), st.booleans())
 def test_whatever_the_alerts_a_sealed_push_keeps_the_contract_shut_and_opened(
     shown: Shown, incidents: list[Incident], level: InterruptionLevel, kind: PageKind, alert: bool
