@@ -32,7 +32,7 @@ test: $(READY) $(DEPLOY_READY) ## run every test, then ask for full coverage of 
 fuzz: $(READY) ## send hostile input to a whole bridge, then play the random stories with other dice; ROUNDS=10
 	@scripts/need nghttpd node
 	@$(BIN)/python -m bench fuzz
-	@for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -q -n auto -m hypothesis || exit; done
+	@for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -q -n auto -m hypothesis --hypothesis-profile=fuzz || exit; done
 
 check: $(READY) ## lint, formatting and types
 	$(BIN)/ruff check
