@@ -12,6 +12,7 @@ from typing import Any
 from builders import make_alert, notification, receiver
 from ledgers import Look, Sqlite, Transactions, device, opened, sync
 from movedclock import MovedClock
+from words import held_to_its_words
 
 from bridge.config import Settings
 from bridge.config.settings import ApnsSettings, StorageSettings
@@ -90,7 +91,8 @@ async def office(
         await sync(store, *known)
         beside = backend.engine()
         try:
-            yield Office(Desk(store, settings or make_settings(), clock, Metrics()), clock, Look(beside))
+            with held_to_its_words(store):
+                yield Office(Desk(store, settings or make_settings(), clock, Metrics()), clock, Look(beside))
         finally:
             await beside.dispose()
 

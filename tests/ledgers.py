@@ -105,6 +105,16 @@ class Transactions:
         return self.log.count(name)
 
 
+async def release(store: Store) -> None:
+    """Let go of every lease: whoever took them is gone."""
+
+    async def job(tx: Tx) -> None:
+        await outbox.release(tx.connection, tx.now)
+        tx.tell(Topic.PAGES)
+
+    await store.write(job)
+
+
 def on_any(store: Store, hook: Callable[[datetime], None]) -> None:
     """Have it called for each topic."""
     for topic in Topic:

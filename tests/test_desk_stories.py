@@ -17,7 +17,7 @@ from builders import receiver, step
 from desks import GROUPS, Office, make_settings, office
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from ledgers import ALICE, BOB, GAP, LEASE, device, verify
+from ledgers import ALICE, BOB, GAP, LEASE, device, release, verify
 
 from bridge import people, settlement
 from bridge.bundles import Bundle, Call
@@ -26,7 +26,7 @@ from bridge.escalator import Escalator
 from bridge.incidents import QUIET, State
 from bridge.oncall import DeviceGroup
 from bridge.pushes import Accepted, Misconfigured, Quarantined, Rejected, Retryable, Unregistered
-from bridge.store import Scope, Tx, devices, enrolment, outbox
+from bridge.store import Scope, Tx, devices, enrolment
 from bridge.store.calls import Receipt
 from bridge.store.enrolment import Tokens
 from bridge.store.outbox import Ways
@@ -192,7 +192,7 @@ class Story:
         """Whether what was in the air got through, nobody knows."""
         self.rung |= {bundle.call.id for bundle, _ in self.air if bundle.call is not None}
         self.air.clear()
-        await self.room.store.write(lambda tx: outbox.release(tx.connection, tx.now))
+        await release(self.room.store)
 
     # --- what must hold ---
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from bridge.escalator import Escalator
 from bridge.incidents import Incident
 from bridge.policy import Receiver
-from bridge.store import Topic
+from bridge.store import Topic, Tx
 from bridge.store.tables import calls, incidents, pages
 
 LOCKED = OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
@@ -204,8 +204,12 @@ async def test_an_incident_that_cannot_be_advanced_holds_up_no_call_that_got_no_
         await put(room.store, rung, *poisoned(1), pages=[page(rung)])
         (bundle,) = (await claim(room.store)).bundles
         await accept(room.store, bundle)
-        awaited = calls.update().values(receipt_due_at=at(5))
-        await room.store.write(lambda tx: tx.connection.execute(awaited))
+
+        async def wait_for_a_word(tx: Tx) -> None:
+            await tx.connection.execute(calls.update().values(receipt_due_at=at(5)))
+            tx.tell(Topic.CLOCK, at(5))
+
+        await room.store.write(wait_for_a_word)
         room.clock.move(5)
         with structlog.testing.capture_logs(), pytest.raises(TypeError):
             await Escalator(room.desk, room.clock).tick()

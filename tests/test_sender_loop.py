@@ -12,7 +12,7 @@ import pytest
 import structlog
 from builders import at
 from desks import running
-from ledgers import incident, page, put
+from ledgers import incident, page, put, release
 from msgspec.structs import replace
 from senderworld import ALICE, World, world
 from sqlalchemy.exc import OperationalError
@@ -182,7 +182,7 @@ async def test_a_sender_that_died_between_send_and_settlement_is_made_up_for_by_
     await sending.sender.drain()
     sending.sender = sending.make()
     sending.alice.profile.behaviour = "normal"
-    await sending.room.store.write(lambda tx: outbox.release(tx.connection, tx.now))
+    await release(sending.room.store)
     await sending.send(1)
     assert fates(sending) == ["rang", "repeat"]
     assert [row[2] for row in await sending.pages()] == ["accepted"]

@@ -14,8 +14,10 @@ from appworld import World
 from builders import NOW
 from ledgers import verify
 from sqlalchemy.ext.asyncio import AsyncConnection
+from words import held_to_its_words
 
 from bridge import bundles
+from bridge.app import Bridge
 from bridge.simulator import Phone
 from bridge.store import calls, owned
 from bridge.store.tx import load_incidents
@@ -36,6 +38,18 @@ class Told(World):
         self.restarts = 0
         self.alike = True
         """Set to False where chance decides in the story itself, so that two tellings differ."""
+
+    async def start(self) -> Bridge:
+        bridge = await super().start()
+        self._words = held_to_its_words(bridge.store)
+        self._words.__enter__()
+        return bridge
+
+    async def stop(self) -> None:
+        running = self._running is not None
+        await super().stop()
+        if running:
+            self._words.__exit__(None, None, None)
 
     async def begin(self, *phones: str) -> None:
         """Start the bridge, and let these phones enrol: "alice" as alice-iphone, "alice-ipad" as that."""
