@@ -272,7 +272,7 @@ async def _open_shared(
     stack.push_async_callback(postgres.dispose, reader)
     stack.push_async_callback(postgres.dispose, writing)
     me = secrets.token_hex(8)
-    store = Store(reader, postgres.snapshots(reader), writing, now, Shared(me, steer))
+    store = Store(reader, postgres.snapshots(reader), writing, now, Shared(database, me, steer))
     store.start()
     stack.push_async_callback(store.stop)
     await store.write(_nothing)  # the time, before anything is decided by it

@@ -91,8 +91,7 @@ def upgrade(connection: Connection, name: str, *, shared: bool = False) -> None:
     One that is newer is refused, unless it is `shared` and says that it serves bridges of our version:
     in a rolling update one of them may have to start again.
     """
-    current = _current(connection)
-    known = sorted(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    current, known = _current(connection), _known()
     if current == known[-1]:
         return
     if current is not None and current not in known:
@@ -107,6 +106,15 @@ def upgrade(connection: Connection, name: str, *, shared: bool = False) -> None:
     schema.upgrade(connection, _MIGRATIONS, name)
     connection.execute(meta.delete().where(meta.c.name == "serves"))
     connection.execute(meta.insert(), {"name": "serves", "value": _SERVES})
+
+
+def is_current(connection: Connection) -> bool:
+    """Tell whether the schema is the newest that we know: then nothing is to be brought up to date."""
+    return _current(connection) == _known()[-1]
+
+
+def _known() -> list[str]:
+    return sorted(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _refuse_moved(connection: Connection, path: Path) -> None:

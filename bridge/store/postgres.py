@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bridge.store import engine, topics
@@ -59,6 +59,16 @@ _ALONE: Final = {
 """For what takes its time while no bridge writes: another schema, a whole ledger."""
 
 _HELD_ALONE: Final = 3600.0
+
+_LOCK_TIMEOUT: Final = "55P03"
+_FROZEN: Final = 5.0
+"""Seconds after which a bridge that has the turn, and is silent amid a statement, is frozen."""
+
+_END_FROZEN: Final = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted AND (classid, objid, objsubid) = ($1, $2, 1)
+AND datname = current_database() AND state = 'active' AND wait_event = 'ClientRead'
+AND state_change < clock_timestamp() - make_interval(secs => $3)"""
 
 log = structlog.get_logger()
 
@@ -130,12 +140,21 @@ class Postgres:
     async def migrate(self) -> None:
         """Bring the schema up to date, one bridge at a time, while none writes. Raises StoreError."""
         try:
-            async with self.alone() as connection:
-                await connection.run_sync(self._upgrade)
+            if not await self._is_current():  # most are: whoever starts holds up nobody
+                async with self.alone() as connection:
+                    await connection.run_sync(self._upgrade)
         except SQLAlchemyError as error:
             raise StoreError(
                 f"cannot open the ledger {self.shown}: {getattr(error, 'orig', None) or error}"
             ) from error
+
+    async def _is_current(self) -> bool:
+        made = self.engine(writer=False)
+        try:
+            async with made.connect() as connection:
+                return await connection.run_sync(engine.is_current)
+        finally:
+            await dispose(made)
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection]:
@@ -147,6 +166,21 @@ class Postgres:
                 yield connection
         finally:
             await dispose(made)
+
+    async def end_frozen(self) -> None:
+        """End the session that has the turn, where its bridge froze and no timeout of PostgreSQL holds.
+
+        asyncpg first makes a statement known, then has it done; in between the session counts as active,
+        though it waits for its client. A bridge that is stopped there would keep all others from writing,
+        for as long as it is.
+        """
+        connection = await self.connect()
+        try:
+            ended = await connection.fetchval(_END_FROZEN, _LEDGER >> 32, _LEDGER & 0xFFFFFFFF, _FROZEN)
+        finally:
+            connection.terminate()
+        if ended:
+            log.error("a bridge that froze while it had the turn is cut off")
 
     def _upgrade(self, connection: Connection) -> None:
         engine.upgrade(connection, self.shown, shared=True)
@@ -215,13 +249,20 @@ async def _take_turn(connection: AsyncConnection) -> datetime:
 class Shared:
     """What a writing transaction does where other bridges write too. `me` is this one's name among them."""
 
-    def __init__(self, me: str, steer: Callable[[datetime], None]) -> None:
+    def __init__(self, database: Postgres, me: str, steer: Callable[[datetime], None]) -> None:
+        self._database = database
         self._me = me
         self._steer = steer
 
     async def begin(self, connection: AsyncConnection) -> None:
         """Take the turn, and the time: PostgreSQL's, so that all of them go by one clock (rule 10)."""
-        self._steer(await _take_turn(connection))
+        try:
+            self._steer(await _take_turn(connection))
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == _LOCK_TIMEOUT:
+                with suppress(Exception):  # the next that waits in vain looks again
+                    await self._database.end_frozen()
+            raise
 
     async def end(self, connection: AsyncConnection, news: News) -> None:
         """Wake the others at the commit: it gives them something to do."""

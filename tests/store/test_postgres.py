@@ -20,6 +20,7 @@ from ledgers import BOB, Look, PostgreSql, claim, device, incident, ledger, open
 from listener import Listener
 from movedclock import MovedClock
 from sqlalchemy import event, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench import pgserver
@@ -445,6 +446,52 @@ async def test_a_bridge_that_froze_in_a_transaction_keeps_the_others_waiting_for
         await remember(store, "a", "v")
     finally:
         frozen.terminate()
+
+
+async def test_a_bridge_that_froze_within_a_statement_is_ended_by_those_that_wait(
+    backend: PostgreSql, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncpg has prepared it, and PostgreSQL, which calls that active, ends it by no timeout."""
+    monkeypatch.setattr(postgres, "_SETTINGS", postgres._SETTINGS | {"lock_timeout": "200ms"})
+    monkeypatch.setattr(postgres, "_FROZEN", 0.1)
+    async with opened(backend, clock.now) as store:
+        frozen = await Postgres(backend.url, None).connect()
+        try:
+            await frozen.execute("BEGIN")
+            await frozen.execute(f"SELECT pg_advisory_xact_lock({postgres._LEDGER})")
+            await frozen.prepare("SELECT 1")
+            with pytest.raises(DBAPIError, match="lock timeout"):
+                await remember(store, "a", "v")
+            await remember(store, "a", "v")
+        finally:
+            frozen.terminate()
+
+
+async def test_a_bridge_that_only_waits_for_a_slow_statement_keeps_its_turn(
+    backend: PostgreSql, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_FROZEN", 0.1)
+    slow = await Postgres(backend.url, None).connect()
+    try:
+        await slow.execute("BEGIN")
+        await slow.execute(f"SELECT pg_advisory_xact_lock({postgres._LEDGER})")
+        sleeping = asyncio.create_task(slow.execute("SELECT pg_sleep(0.5)"))
+        await asyncio.sleep(0.3)
+        await Postgres(backend.url, None).end_frozen()
+        await sleeping
+        await slow.execute("COMMIT")
+    finally:
+        slow.terminate()
+
+
+async def test_who_starts_on_a_schema_that_is_current_waits_for_nobodys_turn(backend: PostgreSql) -> None:
+    other = await Postgres(backend.url, None).connect({"idle_in_transaction_session_timeout": "0"})
+    try:
+        await other.execute("BEGIN")
+        await other.execute(f"SELECT pg_advisory_xact_lock({postgres._LEDGER})")
+        await Postgres(backend.url, None).migrate()
+    finally:
+        other.terminate()
 
 
 async def test_while_another_bridge_has_the_turn_for_long_all_that_wait_are_told_so_at_once(
