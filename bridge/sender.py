@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from typing import Final, Protocol
 
 import structlog
@@ -41,6 +42,7 @@ from bridge.settlement import Claimed, Settle, name_of
 from bridge.store import outbox
 from bridge.store.devices import Device
 from bridge.store.outbox import Ways
+from bridge.store.straight import straight
 from bridge.store.tx import load_incidents
 from bridge.telemetry import Metrics
 
@@ -59,7 +61,7 @@ _IN_FLIGHT: Final = 512
 """Sends at once, by each way out. APNs' own limit is 1,000 streams a connection."""
 
 _LOADED: Final = 20
-"""Bundles whose incidents are read at once: one can have thousands of alerts, and the first push waits."""
+"""Bundles whose incidents are read first, then twice as many: one can have thousands of alerts."""
 
 _NEVER_STORED: Final = timedelta(seconds=10)
 """Apple: for VoIP an expiration of 0 or a few seconds. The payload carries the real deadline."""
@@ -153,18 +155,19 @@ class Sender:
         claim = await self._claim(ways)
         self._desk.tell(claim.settled)
         self.outlook.look(self._clock.now() + _LEASE)
-        for start in range(0, len(claim.bundles), _LOADED):
-            bundles = claim.bundles[start : start + _LOADED]
+        rest, some = iter(claim.bundles), _LOADED
+        while bundles := tuple(islice(rest, some)):
             incidents = await self._incidents(bundles)
             for bundle in bundles:
                 self._start(bundle, claim, incidents)
+            some *= 2
         return claim.more
 
     async def _incidents(self, bundles: Sequence[Bundle]) -> Mapping[str, Incident]:
         """Load what these tell of: beside the writer, for all other writes would wait."""
-        ids = {line.page.incident_id for bundle in bundles for line in bundle.lines}
+        ids = sorted({line.page.incident_id for bundle in bundles for line in bundle.lines})
         found = await self._store.read(
-            lambda connection: load_incidents(connection, sorted(ids)), paging=True
+            partial(straight, work=lambda connection: load_incidents(connection, ids)), paging=True
         )
         return {incident.id: incident for incident in found}
 
