@@ -56,6 +56,10 @@ class _Update:
 _MANY: Final = 200
 """More alerts than that are decided on beside the loop: phones and APNs must not wait for it."""
 
+_ALONE: Final = 4
+"""Up to so many jobs of a file's writer are done in its thread. Those of a storm share their statements, and
+that thread and the loop, both at work, would each wait for the other to let go of the interpreter."""
+
 _OTHERS: Final = 3
 """Queries at once that page nobody: of four connections, one is left for those that do."""
 
@@ -162,10 +166,12 @@ class Store:
         """Run a batch in order; updates that follow each other share their statements."""
         self._news = {}
         results: list[Any] = []
+        alone = self._shared is not None or len(jobs) <= _ALONE
         for kind, group in groupby(jobs, key=type):
             together: Sequence[Any] = list(group)
             if kind is _Update or issubclass(kind, Joint):
-                results += await straight(connection, partial(self._together, kind, together))
+                work = partial(self._together, kind, together)
+                results += await (straight(connection, work) if alone else work(connection))
             else:
                 results += [await job(self._tx(connection)) for job in together]
         if self._shared is not None and self._news:

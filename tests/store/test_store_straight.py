@@ -57,6 +57,18 @@ async def test_on_sqlite_a_decision_is_made_in_the_thread_of_its_connection(
     assert all(thread in {here, *where} for thread in found)
 
 
+async def test_the_decisions_of_a_storm_are_made_in_the_loops_thread(store: Store) -> None:
+    """Two threads that both have much to do keep the interpreter from each other."""
+    where: list[int] = []
+
+    def decide(*_: Any) -> tuple[()]:
+        where.append(threading.get_ident())
+        return ()
+
+    await asyncio.gather(*(store.update(Scope(), decide) for _ in range(10)))
+    assert where == [threading.get_ident()] * 10
+
+
 async def test_what_a_statement_reads_and_raises_is_the_same_as_elsewhere(store: Store) -> None:
     await sync(store, device(ALICE))
 
