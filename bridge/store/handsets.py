@@ -13,7 +13,10 @@ from bridge.bundles import Handset
 from bridge.store.columns import Instant, among
 from bridge.store.tables import OPEN_PAGE, SENDING_CALL, calls, devices, pages
 
-_FRESH_CALL: Final = (pages.c.push == "voip") & (pages.c.kind != "webhook") & pages.c.call_id.is_(None)
+# `coalesce` hides the column from its index: the history is full of pages that never had a call.
+_FRESH_CALL: Final = (
+    (pages.c.push == "voip") & (pages.c.kind != "webhook") & (func.coalesce(pages.c.call_id, "") == "")
+)
 """A page for which a phone has yet to ring."""
 
 WAITS: Final = _FRESH_CALL & (

@@ -50,6 +50,8 @@ _SETTINGS: Final = {
     # A bridge that froze in a transaction, or lost its network, keeps the others waiting for so long.
     "idle_in_transaction_session_timeout": "5s",
     "jit": "off",
+    # A generic plan would look through the list of an ANY for each row: only a known one is hashed.
+    "plan_cache_mode": "force_custom_plan",
 }
 _ALONE: Final = {
     "statement_timeout": "0",

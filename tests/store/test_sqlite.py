@@ -11,8 +11,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from builders import at
 from ledgers import BOB, Look, Sqlite, claim, device, incident, opened, page, put, settle, sync
 from movedclock import MovedClock
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
-from bridge.store import Store, StoreError, Tx, engine, remember
+from bridge.store import Store, StoreError, Tx, engine, handsets, remember
 from bridge.store.tables import incidents, meta, metadata
 
 
@@ -88,6 +91,24 @@ async def test_readers_and_the_writer_do_not_wait_for_each_other(store: Store, l
 
 
 # --- the file ---------------------------------------------------------------------------------
+
+
+async def test_a_claim_finds_open_pages_by_their_own_index_however_long_the_history(store: Store) -> None:
+    asked: list[Any] = []
+
+    async def plan(connection: Any) -> list[str]:
+        @event.listens_for(connection.sync_connection, "before_cursor_execute")
+        def _hear(_: Any, __: Any, statement: str, values: Any, *___: Any) -> None:
+            asked.append((statement, values))
+
+        await handsets.phones_in_use(connection, at(0), timedelta())
+        statement, values = asked[-1]
+        rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        return [row.detail for row in rows]
+
+    steps = [step for step in await store.read(plan) if re.search(r" pages\b", step)]
+    # Two look for a page of one call that they know. Of pages without a call there are years of nights.
+    assert Counter("open_pages" in step for step in steps) == {True: 3, False: 2}, steps
 
 
 def modes(path: Path) -> dict[str, int]:
