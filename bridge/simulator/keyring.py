@@ -47,6 +47,12 @@ class KeyRing:
         """Give the present key's id."""
         return next((kid for kid, key in self._keys.items() if key.retired_at is None), None)
 
+    @property
+    def public(self) -> str:
+        """Give the present key's public half, base64url. Raises KeyError without one."""
+        public = self._keys[self.kid or ""].private.public_key().public_bytes_raw()
+        return urlsafe_b64encode(public).decode().rstrip("=")
+
     def rotate(self, now: datetime) -> str:
         """Make a new key the present one; gives its public half, base64url. Old ones are forgotten."""
         for kid, key in list(self._keys.items()):
@@ -56,7 +62,7 @@ class KeyRing:
         private = X25519PrivateKey.generate()
         public = private.public_key().public_bytes_raw()
         self._keys[sha256(public).hexdigest()[:16]] = _Key(private)
-        return urlsafe_b64encode(public).decode().rstrip("=")
+        return self.public
 
     def forget(self) -> None:
         """Lose all keys."""

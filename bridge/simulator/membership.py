@@ -98,6 +98,10 @@ class Membership:
             raise ConnectionError("the phone is in flight mode")
         return await _exchange(self._network, method, self.url + path, body, self._headers())
 
+    async def put_key(self, public: str) -> Any:
+        """Have pushes sealed for this key; gives how the bridge sees the device. Raises as `ask`."""
+        return await self.ask("PUT", "/api/v1/device/encryption-key", {"encryption_key": public})
+
     async def act(self, incident: str, verb: str, /, **fields: Any) -> Any:
         """Do something to an incident: acknowledge, unacknowledge, hand-on, silence (seconds), notes (text).
 

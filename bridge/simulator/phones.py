@@ -47,8 +47,7 @@ class Phone:
         self.keys = KeyRing()
         self.seen_by_bridge: dict[str, Any] = {}
         """How the bridge saw the device when the tokens were put last."""
-        self.tidied_at: datetime | None = None
-        """When the person cleared the notifications away."""
+        self.tidied_at: datetime | None = None  # when the person cleared the notifications away
         self._agenda = agenda
         self._events = events
         self._network = courier.network
@@ -173,14 +172,17 @@ class Phone:
         return self.membership
 
     async def put_tokens(self) -> Any:
-        """Tell the bridge the tokens that live; gives how it sees the device. Raises as Membership.ask."""
+        """Tell the bridge the tokens that live, and which key; gives its view. Raises as Membership.ask."""
         profile = self.profile
         tokens = {"voip_token": profile.voip_token, "alert_token": profile.alert_token}
         body = {kind: token for kind, token in tokens.items() if token.lower() not in self.retired}
         body |= {"environment": profile.environment, "bundle_id": profile.bundle_id}
-        self.seen_by_bridge = await self.enrolled.ask("PUT", "/api/v1/device/tokens", body)
+        seen = await self.enrolled.ask("PUT", "/api/v1/device/tokens", body)
+        if self.keys.kid not in {None, seen.get("kid", self.keys.kid)}:
+            seen = await self.enrolled.put_key(self.keys.public)  # it seals for another, or for none
+        self.seen_by_bridge = seen
         self.changed()
-        return self.seen_by_bridge
+        return seen
 
     async def open(self) -> Any:
         """Open the app: one that was killed runs again. Gives and raises as `put_tokens`."""
@@ -205,11 +207,9 @@ class Phone:
             await self.put_tokens()
 
     async def rotate_key(self) -> Any:
-        """Make a new page key; gives how the bridge sees the device. Raises as Membership.ask."""
-        key = {"encryption_key": self.keys.rotate(self._agenda.now())}
-        self.seen_by_bridge = await self.enrolled.ask("PUT", "/api/v1/device/encryption-key", key)
-        self.changed()
-        return self.seen_by_bridge
+        """Make a new page key, and put it. Gives and raises as `put_tokens`."""
+        self.keys.rotate(self._agenda.now())
+        return await self.put_tokens()
 
     async def invalidate(self, kind: PushKind) -> None:
         """Lose a token (PushKit's didInvalidatePushToken). Raises as Membership.ask."""

@@ -222,6 +222,19 @@ async def test_where_a_key_is_required_it_is_said_who_has_none(strict: World) ->
     ] * 3
 
 
+async def test_the_app_puts_its_key_again_where_the_bridge_has_another_or_none(strict: World) -> None:
+    """An answer was lost, or a bridge of the version before enrolled it in a rolling update."""
+    other = strict.bob.keys.rotate(strict.clock.now())
+    for wrong in (None, other):
+        await strict.bridge.store.write(
+            lambda tx, wrong=wrong: enrolment.put_key(tx.connection, "alice-iphone", wrong, tx.now)
+        )
+        seen = await strict.alice.open()
+        assert seen["kid"] == strict.alice.keys.kid
+    await strict.webhook(alert(strict))
+    assert [push.seal for push in strict.alice.pushes.items] == ["opened"]
+
+
 async def test_a_phone_that_forgets_its_key_is_told_so_itself(strict: World) -> None:
     key = strict.bob.keys.rotate(strict.clock.now())
     done = await exchange(strict, (await code_for(strict))["code"], encryption_key=key)

@@ -59,8 +59,9 @@ final class Model: ObservableObject {
     private func putTokens() {
         guard tokens.voip != nil || tokens.alert != nil else { return }
         let tokens = tokens
-        work { [weak self] bridge in
+        work { [weak self, keeper] bridge in
             let device = try await bridge.putTokens(tokens)
+            if let key = keeper.keys.keyToPut(for: device) { try await bridge.putEncryptionKey(key.publicKey) }
             await MainActor.run { self?.facts.device = device }
         }
     }

@@ -40,8 +40,14 @@ public struct Device: Equatable, Sendable {
     public var hasAlertToken: Bool
     public var troubles: [String]
     public var wouldRing: Bool
+    /// The id of the key for which the bridge seals; nil without one.
+    public var keyID: String?
+    /// Whether the bridge knows of keys at all.
+    public var seals: Bool
 
     public init(_ value: JSON) {
+        seals = value["kid"] != nil
+        keyID = value["kid"]?.string
         name = value["name"]?.string ?? ""
         owner = value["owner"]?.string ?? ""
         hasVoIPToken = value["has_voip_token"]?.bool ?? false

@@ -53,6 +53,11 @@ public struct KeyRing: Codable, Equatable, Sendable {
 
     public var current: Key? { keys.last { $0.retiredAt == nil } }
 
+    /// The present key, where the bridge seals for another or for none: its answer to the last one was lost, say.
+    public func keyToPut(for device: Device) -> Key? {
+        current.flatMap { device.seals && device.keyID != $0.keyID ? $0 : nil }
+    }
+
     /// Make a new key the present one; the public half goes to the bridge. Keys that retired long ago are forgotten.
     public mutating func rotate(with crypto: PageKeys, now: Date) throws -> Key {
         let secret = crypto.newPrivateKey()

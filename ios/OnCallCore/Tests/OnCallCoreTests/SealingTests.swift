@@ -77,6 +77,16 @@ final class SealingTests: XCTestCase {
         }
     }
 
+    func testAKeyIsPutAgainWhereTheBridgeSealsForAnotherOrForNone() throws {
+        var ring = KeyRing()
+        XCTAssertNil(ring.keyToPut(for: Device(json(#"{"kid": null}"#))))
+        let key = try ring.rotate(with: crypto, now: now)
+        XCTAssertEqual(ring.keyToPut(for: Device(json(#"{"kid": null}"#))), key)
+        XCTAssertEqual(ring.keyToPut(for: Device(json(#"{"kid": "0123456789abcdef"}"#))), key)
+        XCTAssertNil(ring.keyToPut(for: Device(json(#"{"kid": "\#(key.keyID)"}"#))))
+        XCTAssertNil(ring.keyToPut(for: Device(json("{}"))), "an older bridge")
+    }
+
     func testASealThatCannotBeReadIsNotTakenForAClearPush() {
         for value in ["{}", #"{"kid": 5, "enc": "=", "ct": null}"#] {
             let reading = Push.read(json(#"{"call": {"id": "c", "uuid": "\#(callUUID)", "expires_at": "2026-11-25T12:00:30.000Z", "receipt_url": "u"}, "sealed": \#(value)}"#))
