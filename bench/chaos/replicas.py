@@ -69,6 +69,7 @@ class Replica:
         self.notes = notes
         self._lone = lone
         self._asked = False
+        self._before = 0
         self._may_run = asyncio.Event()
         self._may_run.set()
         self._child: Child | None = None
@@ -102,19 +103,25 @@ class Replica:
             if self._lone:
                 self.jump(0)
             child = self._child = await self._rig.start(self.name, *self._command, url=self.url)
-            before = child.log.stat().st_size
+            self._before = child.log.stat().st_size
             self._came.set()
             status = await child.process.wait()
             self._came.clear()
             self._rig.running.pop(self.name, None)
             if not self._asked:
-                self._note_end(child, status, before)
+                self._note_end(child, status)
                 await asyncio.sleep(_BACK_OFF)
             await self._may_run.wait()
 
-    def _note_end(self, child: Child, status: int, before: int) -> None:
+    def _ran(self, child: Child) -> bool:
+        """Whether its start is over."""
+        with child.log.open("rb") as log:
+            log.seek(self._before)
+            return b'"event":"started"' in log.read()
+
+    def _note_end(self, child: Child, status: int) -> None:
         """Take down why it ended: a bridge that cannot start may, one that runs must not."""
-        ran = b'"event":"started"' in child.log.read_bytes()[before:]
+        ran = self._ran(child)
         said = re.sub(r"\d+", "N", child.tail(1))[:150]
         what = BROKE_DOWN if ran else "a bridge could not start"
         self.notes[f"{what}, {status}: {said}"] += 1
@@ -134,6 +141,7 @@ class Replica:
     async def restart(self) -> None:
         """SIGTERM; comes back when a new one is ready, or GRACE is over."""
         child = await self._present()
+        ran = self._ran(child)
         self._signal(child, signal.SIGTERM)
         try:
             async with asyncio.timeout(GRACE):
@@ -142,7 +150,7 @@ class Replica:
             self.notes[f"a bridge did not stop within {GRACE:.0f} s"] += 1
             self._signal(child, signal.SIGKILL)
             status = await child.process.wait()
-        if status not in {0, -signal.SIGTERM, -signal.SIGKILL}:
+        if ran and status not in {0, -signal.SIGTERM, -signal.SIGKILL}:
             self.notes[f"a bridge that was asked to stop ended with {status}"] += 1
         await self.revive()
         with suppress(TimeoutError):
