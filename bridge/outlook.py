@@ -1,4 +1,8 @@
-"""When a loop has something to do next, as far as it is known without asking the ledger."""
+"""When a loop has something to do next, as far as it is known without asking the ledger.
+
+The clock may be set: PostgreSQL's steers it, and somebody steers PostgreSQL's. So each sleep lasts no longer
+than the poll, wherever the instants are that were named before.
+"""
 
 from __future__ import annotations
 
@@ -33,26 +37,29 @@ class Appointment:
         self._at = NEVER
 
     async def keep(self, due: datetime | None) -> None:
-        """Sleep until the named instant, or the one that the ledger gave, but no longer than the poll."""
-        latest = min(due or NEVER, self._clock.now() + _POLL)
-        while self._clock.now() < (until := min(self._at, latest)):
-            self._sooner.clear()
-            await self._clock.wait(self._sooner, until)
+        """Sleep until the named instant, or the one that the ledger gave, but no longer than the poll.
+
+        A word of something sooner ends the sleep, too: the loop looks once more, and sleeps until then.
+        """
+        self._sooner.clear()
+        self._at = min(self._at, due or NEVER, self._clock.now() + _POLL)
+        await self._clock.wait(self._sooner, self._at)
 
 
 class Outlook:
     """What is known of the outbox. Whoever commits pages says so: then they are claimed without a question.
 
-    `ask` asks the ledger when something is due. Nothing that was there when it was last asked is due before
-    `_known`, nor is anything that came later, for that was said.
+    `ask` asks the ledger when something is due first, of all that is due since an instant. Nothing is due
+    before `_next`, but for what waits for its phone, or for room: the poll finds that.
     """
 
-    def __init__(self, clock: Clock, ask: Callable[[], Awaitable[datetime | None]]) -> None:
+    def __init__(self, clock: Clock, ask: Callable[[datetime], Awaitable[datetime | None]]) -> None:
         self._clock = clock
         self._ask = ask
         self._wake = asyncio.Event()
         self._woken = False
-        self._known = self._asks_at = AT_ONCE
+        self._next = NEVER
+        self._polled_at = AT_ONCE
 
     def wake(self, at: datetime = AT_ONCE) -> None:
         """Pages are due, at once or then."""
@@ -64,32 +71,38 @@ class Outlook:
 
     def look(self, at: datetime = AT_ONCE) -> None:
         """Pages are due then, unless another bridge has claimed them."""
-        if at < self._known:
-            self._known = at
+        if at < self._next:
+            self._next = at
             self._wake.set()
 
     def forget(self) -> None:
-        """Nothing is known: the last round failed."""
-        self._known, self._asks_at = AT_ONCE, self._clock.now() + _POLL
+        """Nothing is known: the last round failed, and the poll is the next."""
+        self._next, self._polled_at = NEVER, self._clock.now()
 
     async def work(self, claim: Callable[[], Awaitable[None]]) -> None:
         """Have claimed what is due. Raises what `claim` and `ask` raise."""
         self._wake.clear()
         woken, self._woken = self._woken, False
-        if woken:
-            await claim()
-        if min(self._known, self._asks_at) > self._clock.now():
-            return
-        if await self._is_due() and not woken:
-            await claim()
-            await self._is_due()
+        since = AT_ONCE
+        while woken or await self._is_due(since):
+            woken, since = False, self._clock.now() + timedelta.resolution
+            await claim()  # what it leaves is no news; what falls due meanwhile is
 
-    async def _is_due(self) -> bool:
-        self._known, self._asks_at = NEVER, self._clock.now() + _POLL
-        self._known = min(await self._ask() or NEVER, self._known)
-        return self._known <= self._clock.now()
+    async def _is_due(self, since: datetime) -> bool:
+        """Tell whether anything is due of what is due since then; asks where that is not known."""
+        now = self._clock.now()
+        polls = not self._polled_at <= now < self._polled_at + _POLL
+        if polls:
+            self._polled_at = now
+        elif now < self._next:
+            return False
+        if self._next <= now:
+            self._next = NEVER
+        found = await self._ask(since) or NEVER
+        self._next = min(found, self._next)
+        return self._next <= self._clock.now()
 
     async def wait(self) -> None:
-        """Sleep until there is something to do; what is due and not claimed waits for a phone, or room."""
-        waits = self._known <= self._clock.now()
-        await self._clock.wait(self._wake, self._asks_at if waits else min(self._known, self._asks_at))
+        """Sleep until there is something to do."""
+        polls_at = min(self._polled_at, self._clock.now()) + _POLL
+        await self._clock.wait(self._wake, min(self._next, polls_at))

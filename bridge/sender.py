@@ -114,7 +114,7 @@ class Sender:
         self._posts: set[asyncio.Task[None]] = set()
         self._taking: asyncio.Task[bool] | None = None
         self._jammed = False
-        self.outlook = Outlook(clock, lambda: self._store.ask(outbox.next_due, paging=True))
+        self.outlook = Outlook(clock, self._next_due)
         self.pulse = Pulse("sender")
         self.healthy = True
         self.misconfigured: str | None = None
@@ -176,6 +176,9 @@ class Sender:
         # Elsewhere two bridges that share nothing find the same UUID for a first ring (ADR 0003).
         blind = self._phones.blind if settings.keyed else str
         return await self._store.write(settlement.Claim(settings, _LEASE, ways, blind), paging=True)
+
+    async def _next_due(self, since: datetime) -> datetime | None:
+        return await self._store.ask(partial(outbox.next_due, since=since), paging=True)
 
     def _free_ways(self) -> Ways:
         """Tell where there is room: a webhook's server that hangs must not silence phones, nor APNs it."""

@@ -56,6 +56,12 @@ class MovedClock(Clock):
         for hook in self.on_move:
             hook()
 
+    def set(self, seconds: float) -> None:
+        """Have somebody set it by so much: whoever sleeps does so for as long as before."""
+        self._now += timedelta(seconds=seconds)
+        for sleeper in self._sleepers:
+            sleeper.until += timedelta(seconds=seconds)
+
     async def wait(self, event: asyncio.Event, until: datetime) -> None:
         if event.is_set() or until <= self._now:
             return

@@ -23,6 +23,7 @@ from bridge.store.calls import ADD_CALL, call_row, load_calls
 from bridge.store.columns import Instant, among
 from bridge.store.handsets import WAITS, phones_in_use, who_wait
 from bridge.store.tables import OPEN_PAGE, SENDING_CALL, calls, devices, pages
+from bridge.store.topics import AT_ONCE
 
 _BATCH: Final = 500
 """Pages that one claim takes, and settles on the way: enough for a storm, few enough for one transaction."""
@@ -128,7 +129,9 @@ _RINGS: Final = (
     )
 )
 _BOUND: Final = select(pages).where(OPEN_PAGE & (pages.c.call_id == bindparam("id")))
-_NEXT: Final = select(func.min(pages.c.next_attempt_at)).where(OPEN_PAGE)
+_NEXT: Final = select(func.min(pages.c.next_attempt_at)).where(
+    OPEN_PAGE & (pages.c.next_attempt_at >= bindparam("since", type_=Instant))
+)
 
 
 async def claim(
@@ -334,7 +337,7 @@ async def release(connection: AsyncConnection, now: datetime) -> int:
     return freed.rowcount
 
 
-async def next_due(connection: AsyncConnection) -> datetime | None:
-    """When the outbox has something to do next; None when it is empty."""
-    found: datetime | None = (await connection.execute(_NEXT)).scalar()
+async def next_due(connection: AsyncConnection, since: datetime = AT_ONCE) -> datetime | None:
+    """When the outbox has something to do next, of what is due `since` then; None when there is nothing."""
+    found: datetime | None = (await connection.execute(_NEXT, {"since": since})).scalar()
     return found

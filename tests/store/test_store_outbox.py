@@ -450,6 +450,9 @@ async def test_the_outbox_says_when_it_has_something_to_do_next(store: Store, cl
     assert await store.read(outbox.next_due) is None
     await put_pages(store, page(incident(), due=30), page(incident(), BOB, due=20))
     assert await store.read(outbox.next_due) == at(20)
+    assert await store.read(lambda c: outbox.next_due(c, since=at(20))) == at(20)
+    assert await store.read(lambda c: outbox.next_due(c, since=at(20.000001))) == at(30)
+    assert await store.read(lambda c: outbox.next_due(c, since=at(31))) is None
     clock.move(20)
     bundle = only(await claim(store))
     assert await store.read(outbox.next_due) == at(30)
