@@ -20,7 +20,7 @@ final class NotificationService: UNNotificationServiceExtension {
         let keeper = Keeper(storage: Keychain())
         guard case .push(let push) = keeper.read(push: content.userInfo) else { return finish() }
         show(push, in: content)
-        guard let record = CallBook.Record(push) else { return finish() }
+        guard let record = CallBook.Record(push), canPost(record, keeper) else { return finish() }
         posting = Task {
             await self.post(Receipt(record, .received, at: Date(), eventID: UUID()), keeper)
             self.finish()
@@ -38,15 +38,21 @@ final class NotificationService: UNNotificationServiceExtension {
             content.title = push.page.name
             content.body = push.page.reason
         } else {
-            content.body = "This page could not be opened with this phone's key. Open the app."
+            content.body = "This page could not be opened. Unlock this phone and open the app."
         }
         if push.isNewer { content.subtitle = "Please update the app" }
         if push.kind == .alert { content.categoryIdentifier = "page" }
         content.threadIdentifier = push.page.incidents.first?.id ?? ""
     }
 
+    /// Before the first unlock there is no credential: what is shown does not wait for it.
+    private func canPost(_ record: CallBook.Record, _ keeper: Keeper) -> Bool {
+        if case .pushed = record.target { return true }
+        return (try? keeper.enrolment()) != nil
+    }
+
     private func post(_ receipt: Receipt, _ keeper: Keeper) async {
-        let poster = ReceiptPoster(transport: URLSessionTransport()) { keeper.enrolment }
+        let poster = ReceiptPoster(transport: URLSessionTransport()) { try keeper.enrolment() }
         for pause in Outbox.pauses {
             let attempt = await poster.post(receipt)
             if case .answered(let status, _) = attempt, status < 500, status != 429 { return }

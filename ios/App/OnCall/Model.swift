@@ -24,7 +24,7 @@ final class Model: ObservableObject {
 
     /// At each launch: PushKit first, so that a push that launched the app finds its delegate.
     func start() {
-        enrolment = keeper.enrolment
+        enrolment = try? keeper.enrolment()
         tokens = Tokens.ofThisApp
         calls.listens = { [weak self] in self?.callIsUp($0) }
         calls.ask = { [weak self] in self?.ask($0) }
@@ -36,8 +36,22 @@ final class Model: ObservableObject {
     /// The app came to the foreground, or left it.
     func awake(_ awake: Bool) {
         isAwake = awake
+        if awake { unlocked() }
         follow()
         if awake { refresh() }
+    }
+
+    /// The keychain can be read: iOS may have launched the app before that. What was not told yet is told.
+    func unlocked() {
+        receipts.send()
+        recall()
+    }
+
+    private func recall() {
+        guard enrolment == nil, let kept = try? keeper.enrolment() else { return }
+        enrolment = kept
+        putTokens()
+        follow()
     }
 
     func say(_ text: String) { message = text }
@@ -59,11 +73,27 @@ final class Model: ObservableObject {
     private func putTokens() {
         guard tokens.voip != nil || tokens.alert != nil else { return }
         let tokens = tokens
-        work { [weak self, keeper] bridge in
-            let device = try await bridge.putTokens(tokens)
-            if let key = keeper.keys.keyToPut(for: device) { try await bridge.putEncryptionKey(key.publicKey) }
+        work { [weak self] bridge in
+            guard let device = await self?.sealed(try await bridge.putTokens(tokens), bridge) else { return }
             await MainActor.run { self?.facts.device = device }
         }
+    }
+
+    /// See that the bridge seals for the present key; where it does not take it, *Ready?* says so.
+    private func sealed(_ device: Device, _ bridge: Bridge) async -> Device {
+        guard let keys = await MainActor.run(body: { try? self.keys() }), let key = keys.keyToPut(for: device)
+        else { return device }
+        return (try? await bridge.putEncryptionKey(key.publicKey)) ?? device
+    }
+
+    /// The page keys; one is made where there is none. Throws before the first unlock.
+    private func keys() throws -> KeyRing {
+        var keys = try keeper.keys()
+        if keys.current == nil {
+            _ = try keys.rotate(with: CryptoKitKeys(), now: Date())
+            try keeper.keep(keys)
+        }
+        return keys
     }
 
     // MARK: enrolment
@@ -72,12 +102,12 @@ final class Model: ObservableObject {
         do {
             var keys = KeyRing()
             let key = try keys.rotate(with: CryptoKitKeys(), now: Date())
-            try keeper.keep(keys)
             let name = await MainActor.run { UIDevice.current.name }
             let new = try await Bridge.enrol(
                 link, name: String(name.prefix(64)), appVersion: tokens.appVersion, osVersion: tokens.osVersion,
                 publicKey: key.publicKey, transport: transport
             )
+            try keeper.keep(keys)  // not before: a code that is refused leaves the phone as it was
             try keeper.keep(new)
             await MainActor.run { self.enrolled(new) }
         } catch {
@@ -102,7 +132,7 @@ final class Model: ObservableObject {
 
     /// Make a new page key; the one of before opens what is under way.
     func rotateKey() {
-        var keys = keeper.keys
+        var keys = (try? keeper.keys()) ?? KeyRing()
         let old = keys.current?.keyID
         guard let new = try? keys.rotate(with: CryptoKitKeys(), now: Date()), (try? keeper.keep(keys)) != nil else {
             return say("The keychain did not take the new key.")
@@ -132,10 +162,11 @@ final class Model: ObservableObject {
         Task {
             var new = await notifications.permissions(facts)
             new.enrolled = enrolment != nil
-            new.hasKey = keeper.keys.current != nil
             new.lastDrillAt = keeper.lastDrillAt
-            let (list, device) = (try? await bridge?.incidents().list, try? await bridge?.device())
-            new.device = device
+            let list = try? await bridge?.incidents().list
+            new.device = nil
+            if let bridge, let device = try? await bridge.device() { new.device = await sealed(device, bridge) }
+            new.kid = try? keeper.keys().current?.keyID
             await MainActor.run { [new] in
                 let (voip, alert) = (self.facts.hasVoIPToken, self.facts.hasAlertToken)
                 self.facts = new
@@ -176,6 +207,7 @@ final class Model: ObservableObject {
 
     private func callIsUp(_ up: Bool) {
         callIsUp = up
+        recall()
         follow()
     }
 

@@ -26,6 +26,8 @@ final class AppDelegate: NSObject, UIApplicationDelegate {
         return true
     }
 
+    func applicationProtectedDataDidBecomeAvailable(_ application: UIApplication) { model.unlocked() }
+
     func application(_ application: UIApplication, didRegisterForRemoteNotificationsWithDeviceToken token: Data) {
         model.alertToken(token)
     }

@@ -7,7 +7,7 @@ final class Receipts {
     private let courier: Courier
 
     init(keeper: Keeper, transport: Transport) {
-        let poster = ReceiptPoster(transport: transport) { keeper.enrolment }
+        let poster = ReceiptPoster(transport: transport) { try keeper.enrolment() }
         courier = Courier(storage: keeper.storage) { await poster.post($0) }
     }
 

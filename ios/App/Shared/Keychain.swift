@@ -19,12 +19,14 @@ struct Keychain: Storage {
         return query
     }
 
-    func load(_ name: String) -> Data? {
+    func load(_ name: String) throws -> Data? {
         var query = query(name)
         query[kSecReturnData] = true
         query[kSecMatchLimit] = kSecMatchLimitOne
         var found: CFTypeRef?
-        guard SecItemCopyMatching(query as CFDictionary, &found) == errSecSuccess else { return nil }
+        let status = SecItemCopyMatching(query as CFDictionary, &found)
+        // Before the first unlock after a restart that is errSecInteractionNotAllowed: what is there stays there.
+        guard status == errSecSuccess || status == errSecItemNotFound else { throw Failure(status: status) }
         return found as? Data
     }
 
@@ -48,23 +50,24 @@ struct Keychain: Storage {
 struct Keeper {
     let storage: Storage
 
-    var enrolment: Enrolment? { read("enrolment") }
-    var keys: KeyRing { read("keys") ?? KeyRing() }
-    var lastEventID: String { read("last-event") ?? "" }
-    var lastDrillAt: Date? { read("last-drill") }
+    /// nil: not enrolled. Throws before the first unlock after a restart, as `keys` does.
+    func enrolment() throws -> Enrolment? { try read("enrolment") }
+    func keys() throws -> KeyRing { try read("keys") ?? KeyRing() }
+    var lastEventID: String { (try? read("last-event")) ?? "" }
+    var lastDrillAt: Date? { try? read("last-drill") }
 
     func keep(_ enrolment: Enrolment?) throws { try write("enrolment", enrolment) }
     func keep(_ keys: KeyRing) throws { try write("keys", keys) }
     func keep(lastEventID: String) { try? write("last-event", lastEventID) }
     func keep(lastDrillAt: Date) { try? write("last-drill", lastDrillAt) }
 
-    /// Read a push's payload, and open it where it is sealed.
+    /// Read a push's payload, and open it where it is sealed and the keys can be read.
     func read(push payload: [AnyHashable: Any]) -> Reading {
-        keys.open(Push.read(JSON(dictionary: payload)), with: CryptoKitKeys())
+        ((try? keys()) ?? KeyRing()).open(Push.read(JSON(dictionary: payload)), with: CryptoKitKeys())
     }
 
-    private func read<Value: Decodable>(_ name: String) -> Value? {
-        storage.load(name).flatMap { try? JSONDecoder().decode(Value.self, from: $0) }
+    private func read<Value: Decodable>(_ name: String) throws -> Value? {
+        try storage.load(name).flatMap { try? JSONDecoder().decode(Value.self, from: $0) }
     }
 
     private func write<Value: Encodable>(_ name: String, _ value: Value?) throws {

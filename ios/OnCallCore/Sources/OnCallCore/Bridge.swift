@@ -73,8 +73,9 @@ public struct Bridge: Sendable {
         Device(try await ask("DELETE", "/api/v1/device/tokens/\(kind)"))
     }
 
-    public func putEncryptionKey(_ publicKey: Data) async throws {
-        _ = try await ask("PUT", Bridge.keyPath, .object(["encryption_key": .string(publicKey.base64url)]))
+    @discardableResult
+    public func putEncryptionKey(_ publicKey: Data) async throws -> Device {
+        Device(try await ask("PUT", Bridge.keyPath, .object(["encryption_key": .string(publicKey.base64url)])))
     }
 
     public func deleteEncryptionKey() async throws { _ = try await ask("DELETE", Bridge.keyPath) }
@@ -95,7 +96,7 @@ public struct Bridge: Sendable {
 
     /// All that a call is about, also what its push had no room for, or what this phone could not open.
     public func incidents(ofCall id: String) async throws -> [Incident] {
-        let answer = try await ask("GET", "/api/v1/calls/\(escaped(id))")
+        let answer = try await ask("GET", "/api/v1/calls/\(Bridge.escaped(id))")
         return (answer["incidents"]?.array ?? []).compactMap(Incident.init)
     }
 
@@ -120,9 +121,10 @@ public struct Bridge: Sendable {
 
     private static let keyPath = "/api/v1/device/encryption-key"
 
-    private func incidentPath(_ id: String) -> String { "/api/v1/incidents/" + escaped(id) }
+    private func incidentPath(_ id: String) -> String { "/api/v1/incidents/" + Bridge.escaped(id) }
 
-    private func escaped(_ part: String) -> String {
+    /// A call's id comes from a push, and may be anything.
+    static func escaped(_ part: String) -> String {
         part.addingPercentEncoding(withAllowedCharacters: .alphanumerics.union(CharacterSet(charactersIn: "-_."))) ?? ""
     }
 
@@ -170,30 +172,35 @@ public struct Bridge: Sendable {
 
 /// Makes one attempt to post a receipt.
 public struct ReceiptPoster: Sendable {
-    private let enrolment: @Sendable () -> Enrolment?
+    private let enrolment: @Sendable () throws -> Enrolment?
     private let transport: Transport
 
-    public init(transport: Transport, enrolment: @escaping @Sendable () -> Enrolment?) {
+    /// `enrolment` gives nil where the phone has signed off, and throws where it cannot be read now.
+    public init(transport: Transport, enrolment: @escaping @Sendable () throws -> Enrolment?) {
         self.transport = transport
         self.enrolment = enrolment
     }
 
     public func post(_ receipt: Receipt) async -> Attempt {
-        guard var request = request(receipt) else { return .answered(status: 400, retryAfter: nil) }
+        let found: Request?
+        do { found = try request(receipt) } catch { return .lost }  // told once the phone is unlocked
+        guard var request = found else { return .answered(status: 400, retryAfter: nil) }
         request.body = receipt.body.data
         request.headers["Content-Type"] = "application/json"
         guard let answer = try? await transport.send(request) else { return .lost }
         return .answered(status: answer.status, retryAfter: answer.retryAfter)
     }
 
-    /// nil where there is nowhere to post to: the URL is none, or the phone has signed off.
-    private func request(_ receipt: Receipt) -> Request? {
+    /// nil where there is nowhere to post to: the URL is none, or the phone has signed off. Throws where the
+    /// credential cannot be read now.
+    private func request(_ receipt: Receipt) throws -> Request? {
         switch receipt.record.target {
         case .pushed(let url, let token):
             return try? Bridge.request("POST", url, token)
         case .credential(let callID):
-            guard let enrolled = enrolment() else { return nil }
-            return try? Bridge.request("POST", enrolled.url + "/api/v1/calls/\(callID)/receipts", enrolled.credential)
+            guard let enrolled = try enrolment() else { return nil }
+            let path = "/api/v1/calls/\(Bridge.escaped(callID))/receipts"
+            return try? Bridge.request("POST", enrolled.url + path, enrolled.credential)
         }
     }
 }

@@ -3,7 +3,8 @@ import Foundation
 /// A place that keeps bytes across launches. The app keeps them in the keychain or in a file that is readable
 /// after the first unlock.
 public protocol Storage: Sendable {
-    func load(_ name: String) -> Data?
+    /// nil where nothing was kept. Throws where it cannot be read now: the phone was not unlocked since it restarted.
+    func load(_ name: String) throws -> Data?
     func save(_ name: String, _ data: Data?) throws
 }
 
@@ -63,6 +64,13 @@ public struct Outbox: Codable, Equatable, Sendable {
 
     public mutating func add(_ receipt: Receipt) { waiting.append(receipt) }
 
+    /// Take up what was kept earlier: it comes before what waits.
+    mutating func takeUp(_ earlier: Outbox, now: Date) {
+        var earlier = earlier
+        earlier.relaunched(now: now)
+        waiting = earlier.waiting + waiting
+    }
+
     /// The first of each call, where its time has come.
     public func due(_ now: Date) -> [Receipt] { heads.filter { $0.notBefore <= now } }
 
@@ -97,11 +105,13 @@ public struct Outbox: Codable, Equatable, Sendable {
     }
 }
 
-/// Posts the outbox, and keeps it across launches.
+/// Posts the outbox, and keeps it across launches. What arises before the first unlock after a restart is kept in
+/// memory until then, and what was kept before the restart is taken up as soon as it can be read.
 public actor Courier {
     private static let name = "outbox"
 
-    private var outbox: Outbox
+    private var outbox = Outbox()
+    private var recalled = false
     private let storage: Storage
     private let poster: @Sendable (Receipt) async -> Attempt
     private let clock: @Sendable () -> Date
@@ -115,13 +125,17 @@ public actor Courier {
         self.storage = storage
         self.clock = clock
         self.poster = poster
-        let kept = storage.load(Courier.name).flatMap { try? JSONDecoder().decode(Outbox.self, from: $0) }
-        outbox = kept ?? Outbox()
-        outbox.relaunched(now: clock())
     }
 
-    public var waiting: [Receipt] { outbox.waiting }
-    public var nextAttempt: Date? { outbox.nextAttempt }
+    public var waiting: [Receipt] {
+        recall()
+        return outbox.waiting
+    }
+
+    public var nextAttempt: Date? {
+        recall()
+        return outbox.nextAttempt
+    }
 
     /// Keep a receipt on disk, so that it outlives the app. Nothing is posted before `flush`.
     public func add(_ receipt: Receipt) {
@@ -131,6 +145,7 @@ public actor Courier {
 
     /// Post what is due, and what becomes due by it; returns when nothing is due any more.
     public func flush() async {
+        recall()
         while let receipt = outbox.due(clock()).first(where: { !posting.contains($0.eventID) }) {
             posting.insert(receipt.eventID)
             let attempt = await poster(receipt)
@@ -160,7 +175,18 @@ public actor Courier {
         keep()
     }
 
+    /// Read what the launch before kept, once: until that is possible nothing is written over it.
+    private func recall() {
+        guard !recalled, case .success(let kept) = Result(catching: { try storage.load(Courier.name) }) else { return }
+        recalled = true
+        if let earlier = kept.flatMap({ try? JSONDecoder().decode(Outbox.self, from: $0) }) {
+            outbox.takeUp(earlier, now: clock())
+        }
+    }
+
     private func keep() {
+        recall()
+        guard recalled else { return }
         try? storage.save(Courier.name, outbox.isEmpty ? nil : try? JSONEncoder().encode(outbox))
     }
 }

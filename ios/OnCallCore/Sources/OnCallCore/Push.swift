@@ -36,7 +36,7 @@ public enum Reading: Equatable, Sendable {
 public enum ReceiptTarget: Codable, Equatable, Hashable, Sendable {
     /// The push brought the URL, and a token that is good for this call alone.
     case pushed(url: String, token: String)
-    /// The push could not be opened: by the device's credential, to the enrolled bridge.
+    /// The push could not be opened, and brought no URL: by the device's credential, to the enrolled bridge.
     case credential(callID: String)
 }
 
@@ -105,10 +105,12 @@ extension Push {
         return open
     }
 
-    /// The same push where it could not be opened: its receipts go by the device's credential.
+    /// The same push where it could not be opened: its receipts go where it says, as it does where the bridge has no
+    /// key of this phone, else by the device's credential. Nobody waits for those of a quiet one.
     func unopened() -> Push {
         var shut = self
-        shut.receipt = callID.isEmpty ? nil : .credential(callID: callID)
+        let quiet = kind == .resolved || kind == .acknowledged
+        shut.receipt = receipt ?? (callID.isEmpty || quiet ? nil : .credential(callID: callID))
         return shut
     }
 }

@@ -13,8 +13,8 @@ public struct Facts: Equatable, Sendable {
     public var device: Device?
     /// When a drill last rang here.
     public var lastDrillAt: Date?
-    /// Whether this phone has a page key that the bridge was told.
-    public var hasKey = false
+    /// The id of this phone's page key.
+    public var kid: String?
 
     public init() {}
 }
@@ -42,7 +42,7 @@ public enum Readiness {
             permission("notifications", facts.notifications, .bad, "Notifications", "Settings, Notifications: allow them."),
             permission("time-sensitive", facts.timeSensitive, .warning, "Time-sensitive notifications", "A Focus holds back what stands in for a call."),
             permission("critical", facts.criticalAlerts, .warning, "Critical alerts", "Without Apple's entitlement and your consent, Do Not Disturb silences notifications."),
-            said("key", facts.hasKey, "This phone has a key for sealed pages.", "This phone has no page key: Apple can read its pages.", .warning),
+            key(facts.kid, facts.device),
             Check(id: "focus", verdict: .warning, text: "iOS does not tell an app whether a Focus lets its calls through. Allow this app in every Focus that you use at night, and try it with a drill."),
             drill(facts.lastDrillAt, now),
         ]
@@ -57,6 +57,16 @@ public enum Readiness {
         let troubles = device.troubles.enumerated().map { Check(id: "trouble \($0.offset)", verdict: .bad, text: $0.element) }
         let verdict = said("bridge", device.wouldRing, "The bridge would ring this phone tonight.", "The bridge would not ring this phone tonight.")
         return troubles + [verdict]
+    }
+
+    private static func key(_ kid: String?, _ device: Device?) -> Check {
+        let trouble: String? = switch (kid, device?.keyID) {
+        case (nil, _): "This phone has no page key: Apple can read its pages. Make one below."
+        case (_, nil) where device != nil: "The bridge has no page key of this phone: Apple can read its pages, or they say nothing. Open the app again."
+        case (let mine?, let theirs?) where mine != theirs: "The bridge seals pages for the key \(theirs), and this phone's is \(mine): they may ring without saying why. Open the app again."
+        default: nil
+        }
+        return said("key", trouble == nil, "This phone has a key for sealed pages, \(kid ?? "").", trouble ?? "", .warning)
     }
 
     private static func drill(_ at: Date?, _ now: Date) -> Check {

@@ -84,7 +84,7 @@ public struct KeyRing: Codable, Equatable, Sendable {
     }
 
     /// Open what is sealed in a reading. A push that cannot be opened is still a call: it keeps its name, `sealed`
-    /// stays in it, and its receipts go by the device's credential.
+    /// stays in it, and its receipts go by the device's credential unless it brings a URL of its own.
     public func open(_ reading: Reading, with crypto: PageKeys) -> Reading {
         guard case .push(let push) = reading, let sealed = push.sealed else { return reading }
         guard let key = keys.first(where: { $0.keyID == sealed.keyID }),

@@ -7,7 +7,7 @@ public enum Speech {
 
     public static func of(_ push: Push) -> String {
         if push.sealed != nil {
-            return "\(push.page.name). This page could not be opened with this phone's key. Look into the app."
+            return "\(push.page.name). This page could not be opened on this phone. Unlock it and look into the app."
         }
         let update = push.isNewer ? ["The bridge is newer than this app. Please update the app."] : []
         return ([of(push.page)] + update).joined(separator: " ")

@@ -48,6 +48,15 @@ final class BridgeTests: XCTestCase {
         XCTAssertEqual(device.troubles, ["x"])
     }
 
+    func testAKeyThatIsPutIsAnsweredByWhatTheBridgeSealsFor() async throws {
+        let (bridge, transport) = bridge([ok(#"{"kid": "0f"}"#)])
+        let device = try await bridge.putEncryptionKey(Data([0xFB, 0xFF]))
+        let request = await transport.requests[0]
+        XCTAssertEqual([request.method, request.url.path], ["PUT", "/api/v1/device/encryption-key"])
+        XCTAssertEqual(JSON(request.body!), json(#"{"encryption_key": "-_8"}"#))
+        XCTAssertEqual(device.keyID, "0f")
+    }
+
     func testARefusalIsToldInTheBridgesWords() async {
         let (bridge, _) = bridge([
             .answer(Response(status: 401)), .answer(Response(status: 429, headers: ["retry-after": "17"])),

@@ -82,11 +82,49 @@ final class OutboxTests: XCTestCase {
         await after.flush()
         let (waiting, requests) = (await after.waiting, await transport.requests)
         XCTAssertEqual(waiting, [])
-        XCTAssertNil(shelf.load("outbox"))
+        XCTAssertNil(try shelf.load("outbox"))
         XCTAssertEqual(requests.count, 3)
         XCTAssertEqual(Set(requests.compactMap { $0.body.flatMap { JSON($0) }?["event_id"]?.string }).count, 1)
         XCTAssertEqual(Set(requests.map { $0.headers["Authorization"] }), ["Bearer token"])
         XCTAssertEqual(requests[0].url.absoluteString, "https://bridge.example.com/\(callID)")
+    }
+
+    func testAnAnswerBeforeTheFirstUnlockIsToldAfterItAndNothingThatWasKeptIsLost() async throws {
+        let (shelf, hand) = (Shelf(), Hand())
+        let transport = ScriptedTransport(Array(repeating: .answer(Response(status: 200)), count: 2))
+        let earlier = receipt(.answered, makeRecord("earlier"))
+        await Courier(storage: shelf, clock: { hand.now }) { _ in .lost }.add(earlier)
+        shelf.lock(true)
+        let poster = ReceiptPoster(transport: transport) {
+            _ = try shelf.load("enrolment")
+            return enrolled
+        }
+        let courier = Courier(storage: shelf, clock: { hand.now }) { await poster.post($0) }
+        let night = CallBook.Record(callID: callID, target: .credential(callID: callID), expiresAt: now)
+        await courier.add(receipt(.answered, night))
+        await courier.flush()
+        let before = await (courier.waiting.map(\.kind), transport.requests.count)
+        XCTAssertEqual(before.0, [.answered], "it is tried again, and not given up")
+        XCTAssertEqual(before.1, 0)
+        shelf.lock(false)
+        hand.move(1)
+        let both = await courier.waiting.map(\.record.callID)
+        XCTAssertEqual(both, ["earlier", callID])
+        await courier.flush()
+        let after = await (courier.waiting, transport.requests.map(\.url.path))
+        XCTAssertEqual(after.0, [])
+        XCTAssertEqual(after.1, ["/earlier", "/api/v1/calls/\(callID)/receipts"])
+        XCTAssertNil(try shelf.load("outbox"))
+    }
+
+    func testACallsIdThatIsNoneLeadsNowhereElseWithTheCredential() async {
+        let record = CallBook.Record(callID: "x/../../device?", target: .credential(callID: "x/../../device?"), expiresAt: now)
+        let transport = ScriptedTransport([.answer(Response(status: 404))])
+        _ = await ReceiptPoster(transport: transport) { enrolled }.post(receipt(.received, record))
+        let requests = await transport.requests
+        XCTAssertEqual(
+            requests[0].url.absoluteString, "https://bridge.example.com/api/v1/calls/x%2F..%2F..%2Fdevice%3F/receipts"
+        )
     }
 
     func testAReceiptThatIsTooOldIsForgottenAtTheNextStart() async {

@@ -11,9 +11,9 @@ final class ReadinessTests: XCTestCase {
         facts.timeSensitive = .allowed
         facts.hasVoIPToken = true
         facts.hasAlertToken = true
-        facts.hasKey = true
+        facts.kid = "0f"
         facts.lastDrillAt = now.addingTimeInterval(-86400)
-        facts.device = Device(json(#"{"would_ring": true, "troubles": []}"#))
+        facts.device = Device(json(#"{"would_ring": true, "troubles": [], "kid": "0f"}"#))
         return facts
     }
 
@@ -32,11 +32,13 @@ final class ReadinessTests: XCTestCase {
         XCTAssertEqual(wrong { $0.hasVoIPToken = false }, ["voip", "focus"])
         XCTAssertEqual(wrong { $0.notifications = .refused }, ["notifications", "focus"])
         XCTAssertEqual(wrong { $0.criticalAlerts = .notAsked }, ["critical", "focus"])
-        XCTAssertEqual(wrong { $0.hasKey = false }, ["key", "focus"])
+        XCTAssertEqual(wrong { $0.kid = nil }, ["key", "focus"])
+        XCTAssertEqual(wrong { $0.device?.keyID = nil }, ["key", "focus"])
+        XCTAssertEqual(wrong { $0.device?.keyID = "aa" }, ["key", "focus"])
         XCTAssertEqual(wrong { $0.lastDrillAt = now.addingTimeInterval(-9 * 86400) }, ["focus", "drill"])
         XCTAssertEqual(wrong { $0.device = nil }, ["focus", "bridge"])
         XCTAssertEqual(
-            wrong { $0.device = Device(json(#"{"would_ring": false, "troubles": ["no VoIP token"]}"#)) },
+            wrong { $0.device = Device(json(#"{"would_ring": false, "troubles": ["no VoIP token"], "kid": "0f"}"#)) },
             ["focus", "trouble 0", "bridge"]
         )
     }

@@ -72,7 +72,8 @@ final class SealingTests: XCTestCase {
             } else {
                 XCTAssertNotNil(push.sealed, name)
                 XCTAssertEqual(push.page.name, "On call", name)
-                XCTAssertEqual(push.receipt, .credential(callID: push.callID), name)
+                let own = one["payload"]?["call"].flatMap(ReceiptTarget.init)
+                XCTAssertEqual(push.receipt, own ?? .credential(callID: push.callID), name)
             }
         }
     }
@@ -92,7 +93,16 @@ final class SealingTests: XCTestCase {
             let reading = Push.read(json(#"{"call": {"id": "c", "uuid": "\#(callUUID)", "expires_at": "2026-11-25T12:00:30.000Z", "receipt_url": "u"}, "sealed": \#(value)}"#))
             guard case .push(let push) = KeyRing().open(reading, with: crypto) else { return XCTFail(value) }
             XCTAssertNotNil(push.sealed, value)
+            XCTAssertEqual(push.receipt, .pushed(url: "u", token: ""), "its own bridge, not the enrolled one")
             XCTAssertTrue(Speech.of(push).contains("could not be opened"), value)
+        }
+    }
+
+    func testForAQuietPushThatCannotBeOpenedNobodyIsToldAnything() throws {
+        for (kind, target) in [("resolved", nil), ("acknowledged", nil), ("alert", ReceiptTarget.credential(callID: "c"))] {
+            let reading = Push.read(json(#"{"kind": "\#(kind)", "call": {"id": "c", "uuid": "\#(callUUID)", "expires_at": "2026-11-25T12:00:30.000Z"}, "sealed": {"kid": "no"}}"#))
+            guard case .push(let push) = KeyRing().open(reading, with: crypto) else { return XCTFail(kind) }
+            XCTAssertEqual(push.receipt, target, kind)
         }
     }
 

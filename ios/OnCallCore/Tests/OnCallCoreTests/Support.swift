@@ -72,9 +72,22 @@ actor ScriptedTransport: Transport {
 final class Shelf: Storage, @unchecked Sendable {
     private let lock = NSLock()
     private var kept: [String: Data] = [:]
+    private var locked = false
 
-    func load(_ name: String) -> Data? { lock.withLock { kept[name] } }
-    func save(_ name: String, _ data: Data?) throws { lock.withLock { kept[name] = data } }
+    struct Locked: Error {}
+
+    /// As the keychain is from a restart of the phone until it is unlocked.
+    func lock(_ locked: Bool) { lock.withLock { self.locked = locked } }
+
+    func load(_ name: String) throws -> Data? { try open { kept[name] } }
+    func save(_ name: String, _ data: Data?) throws { try open { kept[name] = data } }
+
+    private func open<Value>(_ what: () -> Value) throws -> Value {
+        try lock.withLock {
+            if locked { throw Locked() }
+            return what()
+        }
+    }
 }
 
 /// A clock that the test moves.
