@@ -53,6 +53,12 @@ class Call:
         """Tell whether a person answered it, also when it is over by now."""
         return any(state == "answered" for _, state in self.history)
 
+    @property
+    def untold(self) -> bool:
+        """Tell whether receipts are awaited, and its push does not say where: it could not be opened."""
+        quiet = self.payload.get("kind") in {"resolved", "acknowledged"}
+        return not quiet and all(record.url is None for record in self.records.values())
+
     def live(self, now: datetime) -> bool:
         """Tell whether CallKit still holds the call, so that its UUID cannot be shown again."""
         return self.state in {"ringing", "answered"} and now < self.expires_at

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Protocol, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import aiohttp
 import structlog
@@ -112,7 +112,8 @@ class Membership:
 
     def receipts(self, call_id: str) -> str:
         """Where receipts about a call go by the device's credential: its push may not say it."""
-        return f"{self.url}/api/v1/calls/{call_id}/receipts"
+        # It comes from a push, and may be anything.
+        return f"{self.url}/api/v1/calls/{quote(call_id, safe='')}/receipts"
 
     def follow(self, ear: Ear, again: float) -> None:
         """Hear what happens until `close`; reconnect after `again` seconds."""

@@ -95,7 +95,7 @@ class Phone:
             self._network.contract.opened(notification.push_type, payload)
         notification = replace(notification, payload=payload)
         fate, call = self._show(notification)
-        if call is not None and seal == "shut" and self.membership is not None:
+        if call is not None and seal == "shut" and call.untold and self.membership is not None:
             by_credential = Record(self.membership.receipts(call.record_id), self.membership.credential)
             call.records = {call.record_id: by_credential}
         self.pushes.add(Push(self._agenda.now(), notification, headers, fate, carried, seal))
@@ -198,11 +198,8 @@ class Phone:
         for kind in _KINDS:
             self._retire(kind)
         new = f"{self.name}/{len(self.retired)}"
-        self.profile = replace(
-            self.profile,
-            voip_token=made_up_token(new, "voip", self.profile.environment),
-            alert_token=made_up_token(new, "alert", self.profile.environment),
-        )
+        voip, alert = (made_up_token(new, kind, self.profile.environment) for kind in _KINDS)
+        self.profile = replace(self.profile, voip_token=voip, alert_token=alert)
         if self.membership is not None:
             await self.put_tokens()
 

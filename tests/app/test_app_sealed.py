@@ -179,6 +179,29 @@ async def test_a_key_in_the_ledger_that_is_none_costs_the_words_and_not_the_ring
     assert leaks(strict) <= {"://"}
 
 
+async def test_who_enrolled_here_answers_a_push_of_another_bridge_where_that_push_says(strict: World) -> None:
+    """One that could not be sealed brings the URL of its own bridge: the enrolled one knows no such call."""
+    await strict.bridge.store.write(
+        lambda tx: enrolment.put_key(tx.connection, "alice-iphone", "A" * 43, tx.now)
+    )
+    await strict.webhook(alert(strict))
+    (call,) = strict.alice.calls.items
+    (record,) = call.records.values()
+    carried_call = strict.alice.pushes.items[0].carried["call"]
+    assert (record.url, record.token) == (carried_call["receipt_url"], carried_call["receipt_token"])
+
+
+async def test_for_a_quiet_push_that_cannot_be_opened_nobody_is_told_anything(strict: World) -> None:
+    await strict.webhook(alert(strict))
+    strict.alice.keys.forget()
+    await strict.webhook(alert(strict, resolved=True))
+    await strict.pass_(120)
+    push = strict.alice.pushes.items[-1]
+    assert (push.payload["kind"], push.seal) == ("resolved", "shut")
+    asked = {receipt.token for receipt in strict.alice.receipts.items}
+    assert strict.alice.enrolled.credential not in asked
+
+
 async def test_a_page_for_a_phone_is_sealed_as_soon_as_a_reload_says_so(stage: World) -> None:
     stage.config["devices"] = []
     stage.config["encryption"] = "off"
