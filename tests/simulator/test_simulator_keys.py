@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from bridge.simulator import keyring
 from bridge.simulator.keyring import KEPT_FOR, KeyRing
+from bridge.simulator.membership import Membership
+from bridge.simulator.network import Network
 
 VECTORS = Path(__file__).parents[2] / "contract/vectors"
 SEALED: dict[str, Any] = json.loads((VECTORS / "sealed.json").read_text())
@@ -62,3 +64,11 @@ def test_only_the_newest_key_is_the_present_one_and_old_ones_are_forgotten() -> 
     assert len(ring._keys) == 2, "the first one had retired long ago"
     ring.forget()
     assert ring.kid is None
+
+
+def test_a_calls_id_that_is_none_leads_nowhere_else_with_the_credential() -> None:
+    """It comes from a push, which others carry."""
+    enrolled = {"device": "a", "owner": "alice", "credential": "secret"}
+    membership = Membership(Network(), "https://bridge.example.com/", enrolled, lambda: True)
+    url = membership.receipts("x/../../device?")
+    assert url == "https://bridge.example.com/api/v1/calls/x%2F..%2F..%2Fdevice%3F/receipts"
