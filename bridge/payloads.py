@@ -87,7 +87,7 @@ class Renderer:
     ) -> bytes:
         """Render what pages of this kind are told by; `levels` are those that they ask for.
 
-        `seal` None: in the clear. What cannot be sealed says nothing, and `warn` is told.
+        `seal` None: in the clear. What cannot be sealed says nothing; `sealing.sealed_how` tells.
         """
         if kind == "resolved":
             return self.resolved(shown, incidents, seal)
@@ -149,8 +149,7 @@ class Renderer:
         content = _shorter(_fit(sealing.hidden(payload), entries, room), room)
         try:
             return orjson.dumps(sealing.sealed(seen, content, seal.key, seal.ephemeral))
-        except ValueError as error:
-            self._warn(f"a push cannot be sealed, and says nothing: {error}")
+        except ValueError:  # a ledger that was written by others; the log of the push says so
             return orjson.dumps(sealing.without_key(payload))
 
     def _lines(self, view: Digest) -> tuple[str, str]:

@@ -27,6 +27,9 @@ NAME: Final = "On call"
 TEXT: Final = "Open to read"
 """What a notification says, for everybody to see."""
 
+NO_KEY: Final = "it has no key: it was told nothing"
+BAD_KEY: Final = "its key is none: it was told nothing"
+
 EPHEMERAL: Final = 32
 """Bytes of chance that one seal takes."""
 _PADDED: Final = 256
@@ -132,6 +135,15 @@ def without_key(payload: Mapping[str, Any]) -> dict[str, Any]:
     Receipts go where they always go: a phone that nobody can answer would ring the next one for nothing.
     """
     return {**shown(payload), "call": payload["call"], "sealed": {}}
+
+
+def sealed_how(seal: Seal | None, rendered: bytes) -> str | None:
+    """Say for the log how a push was sealed; None: it went in the clear."""
+    if seal is None:
+        return None
+    if b'"sealed":{}' not in rendered:
+        return "for its key"
+    return NO_KEY if seal.key is None else BAD_KEY
 
 
 def blinded(secret: bytes, name: str) -> str:

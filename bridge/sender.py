@@ -37,7 +37,7 @@ from bridge.pushes import (
     mask,
     of_own_topic,
 )
-from bridge.sealing import EPHEMERAL, Seal, seal_for
+from bridge.sealing import BAD_KEY, EPHEMERAL, Seal, seal_for, sealed_how
 from bridge.settlement import Claimed, Settle, name_of
 from bridge.store import outbox
 from bridge.store.devices import Device
@@ -234,6 +234,10 @@ class Sender:
         render = partial(self._render, call, bundle, incidents, seal)
         many = sum(len(incident.alerts) for incident in incidents) > _MANY
         rendered = await asyncio.to_thread(render) if many else render()
+        if (sealed := sealed_how(seal, rendered)) == BAD_KEY:
+            log.warning(
+                "a push cannot be sealed", device=device.name, call=call.id, cure="open the app on it"
+            )
         request = self._request(call, device, token, rendered, self._clock.now())
         began = time.monotonic()  # our clock may be steered meanwhile
         with self._desk.tracer.span("push", "client", [one.traceparent for one in incidents]) as span:
@@ -253,7 +257,7 @@ class Sender:
             call=call.id,
             device=device.name,
             token=mask(token),
-            sealed=seal and ("for its key" if seal.key else "it has no key: it was told nothing"),
+            sealed=sealed,
             incidents=[incident for incident, _ in call.carries],
             pages=_ids(bundle),
             attempt=bundle.lines[0].attempt,

@@ -8,6 +8,7 @@ from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Any, get_args
 
+import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey
@@ -16,7 +17,7 @@ from test_payloads import CALL, SHOWN, alert, incident
 from bridge import sealing
 from bridge.payloads import ALERT_LIMIT, VOIP_LIMIT, Renderer, Shown
 from bridge.policy import InterruptionLevel
-from bridge.sealing import Seal, blinded, hpke, kid, read_key, seal_for, written
+from bridge.sealing import BAD_KEY, NO_KEY, Seal, blinded, hpke, kid, read_key, seal_for, sealed_how, written
 
 VECTORS = Path(__file__).parents[1] / "contract/vectors"
 SEALED: dict[str, Any] = json.loads((VECTORS / "sealed.json").read_text())
@@ -160,12 +161,16 @@ def test_a_phone_without_a_key_is_told_nothing_and_can_still_answer(kind: str) -
 
 @pytest.mark.parametrize("key", ["A" * 43, "AQ" + "A" * 41, KEY[:-4], "", "é"])
 def test_a_key_that_turns_out_to_be_none_costs_the_words_and_not_the_ring(key: str) -> None:
-    warnings: list[str] = []
-    payload = render("voip", Seal(key, CHANCE), TOLD, warn=warnings.append)
+    payload = render("voip", Seal(key, CHANCE), TOLD)
     assert (payload["caller_name"], payload["sealed"]) == ("On call", {})
     assert WORD not in json.dumps(payload)
-    (warning,) = warnings
-    assert warning.startswith("a push cannot be sealed, and says nothing: ")
+    assert sealed_how(Seal(key, CHANCE), orjson.dumps(payload)) == BAD_KEY
+
+
+def test_the_log_says_how_a_push_was_sealed() -> None:
+    seals = (None, Seal(KEY, CHANCE), Seal(None, CHANCE))
+    said = [sealed_how(seal, orjson.dumps(render("voip", seal, TOLD))) for seal in seals]
+    assert said == [None, "for its key", NO_KEY]
 
 
 def test_the_length_of_a_sealed_push_tells_less_than_its_words() -> None:

@@ -10,6 +10,7 @@ import pytest
 from appworld import World
 from commands import ask
 from handset import Handset, code_for, exchange
+from structlog.testing import capture_logs
 
 from bridge.incidents import stable_id
 from bridge.simulator import Answer, Phone
@@ -173,7 +174,11 @@ async def test_a_key_in_the_ledger_that_is_none_costs_the_words_and_not_the_ring
     await strict.bridge.store.write(
         lambda tx: enrolment.put_key(tx.connection, "alice-iphone", "A" * 43, tx.now)
     )
-    await strict.webhook(alert(strict))
+    with capture_logs() as logs:
+        await strict.webhook(alert(strict))
+        await strict.settled()
+    said = [line for line in logs if line["event"] in {"a push cannot be sealed", "template"}]
+    assert [(line["event"], line["device"]) for line in said] == [("a push cannot be sealed", "alice-iphone")]
     (push,) = strict.alice.pushes.items
     assert (push.fate, push.carried["sealed"]) == ("rang", {})
     assert leaks(strict) <= {"://"}
