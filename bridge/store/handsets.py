@@ -58,13 +58,15 @@ _SENDING: Final = (
 
 # They may have got a call of which nobody heard: its bridge died, or APNs was slow. Its pages are over,
 # withdrawn or too late or refused at a later attempt, so that nothing else says so.
-_LOST: Final = pages.c.outcome.in_(["withdrawn", "expired"]) | (
+LOST: Final = pages.c.outcome.in_(["withdrawn", "expired"]) | (
     pages.c.outcome.is_not(None) & (pages.c.attempt > 1)
 )
+"""A page whose call may ring all the same."""
+
 _PERHAPS_RINGING: Final = (
     select(calls.c.device, _NO_TIME, _NO_TIME, false(), _NO_PACE, true())
     .where((calls.c.expires_at > _NOW) & (calls.c.push == "voip") & SENDING_CALL)
-    .where(exists().where((pages.c.call_id == calls.c.id) & _LOST))
+    .where(exists().where((pages.c.call_id == calls.c.id) & LOST))
 )
 
 _IN_USE: Final = union_all(_LATELY, _PACES, _SENDING, _PERHAPS_RINGING)

@@ -7,14 +7,25 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import and_, case, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.incidents import QUIET
 from bridge.store import accepted, invariants
 from bridge.store.columns import chunks
+from bridge.store.handsets import LOST
 from bridge.store.invariants import Case, Row, Rung
-from bridge.store.tables import OPEN_PAGE, calls, devices, episodes, incidents, pages, receipts, timeline
+from bridge.store.tables import (
+    OPEN_PAGE,
+    SENDING_CALL,
+    calls,
+    devices,
+    episodes,
+    incidents,
+    pages,
+    receipts,
+    timeline,
+)
 from bridge.store.windows import WINDOW, Finding, Look, Span, Window, last, rows_of
 
 # --- incidents --------------------------------------------------------------------------------
@@ -168,10 +179,16 @@ async def _rung(connection: AsyncConnection, row: Row) -> list[Rung]:
     return [Rung(one, tuple(went[one["incident_id"]])) for one in found]
 
 
+_PAGES_OF_IT: Final = exists().where(pages.c.call_id == calls.c.id)
+_REFUSED: Final = SENDING_CALL & _PAGES_OF_IT & ~_PAGES_OF_IT.where(pages.c.outcome.is_(None) | LOST)
+"""A call that APNs refused, at the first attempt, for all of its pages: it never rang."""
+
+
 async def _uuids(connection: AsyncConnection, span: Span, after: str) -> Window:
     """Look at the UUIDs that a device got more than once, in the order of (device, UUID)."""
     name = calls.c.device + " " + calls.c.uuid
     mine = (calls.c.push == "voip") & (calls.c.created_at >= span.since) & (calls.c.created_at <= span.until)
+    mine &= ~_REFUSED
     more = select(name).where(mine & (name > after)).group_by(name).having(func.count() > 1)
     keys = list((await connection.execute(more.order_by(name).limit(WINDOW))).scalars())
     ends = select(func.max(receipts.c.received_at)).where(receipts.c.call_id == calls.c.id).scalar_subquery()

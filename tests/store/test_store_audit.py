@@ -228,3 +228,12 @@ async def test_a_uuid_that_a_phone_may_take_for_a_repeat_is_found_out(scene: Sce
     await scene.damage(calls, {"id": second["id"]}, created_at=first["created_at"] + timedelta(seconds=0.5))
     found = [found for found in await verify(scene.store) if found.check == "uuid-twice"]
     assert [(one.id, first["id"] in one.text) for one in found] == [(second["id"], True)]
+    await scene.damage(calls, {"id": first["id"]}, state="sending", accepted_at=None)
+    refused = {"outcome": "misconfigured", "reason": "InvalidProviderToken", "attempt": 1}
+    await scene.damage(pages, {"call_id": first["id"]}, **refused)
+    checks = {found.check for found in await verify(scene.store)}
+    assert "uuid-twice" not in checks, "it was refused: no phone rang"
+    await scene.damage(pages, {"call_id": first["id"]}, attempt=2)
+    assert "uuid-twice" in {found.check for found in await verify(scene.store)}, (
+        "the first attempt may have rung"
+    )
