@@ -132,7 +132,7 @@ final class Model: ObservableObject {
 
     /// Make a new page key; the one of before opens what is under way.
     func rotateKey() {
-        var keys = (try? keeper.keys()) ?? KeyRing()
+        guard var keys = try? keeper.keys() else { return say("The keychain cannot be read.") }
         let old = keys.current?.keyID
         guard let new = try? keys.rotate(with: CryptoKitKeys(), now: Date()), (try? keeper.keep(keys)) != nil else {
             return say("The keychain did not take the new key.")
