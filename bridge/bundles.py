@@ -75,6 +75,11 @@ class Handset(msgspec.Struct, frozen=True):
         # Nine tenths: the ring's pace counts from its decision, the call from its claim a moment later.
         return self.pace is not None and since >= 0.9 * self.pace
 
+    def free_at(self, now: datetime, quiet_gap: timedelta) -> datetime | None:
+        """Say when it may be free: as its call ends or its gap; None where no time says so."""
+        ends = () if self.live_until is None else (self.live_until, self.live_until + quiet_gap)
+        return next((at for at in ends if at > now), None)
+
 
 class Bundle(msgspec.Struct, frozen=True):
     """What one push (or one outgoing webhook, without a call) carries."""

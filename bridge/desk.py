@@ -195,7 +195,7 @@ class Desk:
                 return None
             settled = await outbox.delivered(tx.connection, call, tx.now)
             waited = await calls.waited(tx.connection, call, tx.now)
-            if await calls.record(tx.connection, call, receipt, tx.now):
+            if await calls.record(tx, call, receipt):
                 await self._heard(tx, settings, call, receipt)
             incidents = await tx.incidents(Scope(ids=tuple(incident for incident, _ in call.carries)))
             return Answered(call, await calls.state(tx.connection, call_id), incidents, settled, waited)

@@ -15,7 +15,7 @@ from bridge.clock import Clock
 from bridge.store.topics import AT_ONCE, NEVER
 
 _POLL: Final = timedelta(seconds=1)
-"""A poll stands behind every word: one can be lost, and what waits for its phone has no event of its own."""
+"""A poll stands behind every word: one can be lost."""
 
 
 class Appointment:
@@ -50,7 +50,7 @@ class Outlook:
     """What is known of the outbox. Whoever commits pages says so: then they are claimed without a question.
 
     `ask` asks the ledger when something is due first, of all that is due since an instant. Nothing is due
-    before `_next`, but for what waits for its phone, or for room: the poll finds that.
+    before `_next`, but for what a claim has left: it waits for its phone, or for room.
     """
 
     def __init__(self, clock: Clock, ask: Callable[[datetime], Awaitable[datetime | None]]) -> None:
@@ -79,14 +79,15 @@ class Outlook:
         """Nothing is known: the last round failed, and the poll is the next."""
         self._next, self._polled_at = NEVER, self._clock.now()
 
-    async def work(self, claim: Callable[[], Awaitable[None]]) -> None:
-        """Have claimed what is due. Raises what `claim` and `ask` raise."""
+    async def work(self, claim: Callable[[], Awaitable[datetime | None]]) -> None:
+        """Have claimed what is due. `claim` gives when to try what it leaves. Raises what both raise."""
         self._wake.clear()
         woken, self._woken = self._woken, False
-        since = AT_ONCE
+        since, again_at = AT_ONCE, NEVER
         while woken or await self._is_due(since):
             woken, since = False, self._clock.now() + timedelta.resolution
-            await claim()  # what it leaves is no news; what falls due meanwhile is
+            again_at = await claim() or NEVER  # what it leaves is no news; what falls due meanwhile is
+        self._next = min(again_at, self._next)
 
     async def _is_due(self, since: datetime) -> bool:
         """Tell whether anything is due of what is due since then; asks where that is not known."""

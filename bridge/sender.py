@@ -112,7 +112,7 @@ class Sender:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
         self._posts: set[asyncio.Task[None]] = set()
-        self._taking: asyncio.Task[bool] | None = None
+        self._taking: asyncio.Task[Claimed] | None = None
         self._jammed = False
         self.outlook = Outlook(clock, self._next_due)
         self.pulse = Pulse("sender")
@@ -141,17 +141,22 @@ class Sender:
             self.pulse.beat()
             await self.outlook.wait()
 
-    async def tick(self) -> None:
-        """Claim what is due, and start the sends. Raises what the store raises."""
+    async def tick(self) -> datetime | None:
+        """Claim what is due, and start the sends; gives when a phone may be free for which some of it waits.
+
+        Raises what the store raises.
+        """
         while ways := self._free_ways():
             self.pulse.beat()
             # Whoever stops this loop does not stop a claim: once committed, it is nobody else's for a lease.
             self._taking = asyncio.create_task(self._take(ways))
-            if not await asyncio.shield(self._taking):
-                return
+            claim = await asyncio.shield(self._taking)
+            if not claim.more:
+                return claim.free_at
+        return None
 
-    async def _take(self, ways: Ways) -> bool:
-        """Claim, and start the sends; whether more is due."""
+    async def _take(self, ways: Ways) -> Claimed:
+        """Claim, and start the sends."""
         claim = await self._claim(ways)
         self._desk.tell(claim.settled)
         self.outlook.look(self._clock.now() + _LEASE)
@@ -161,7 +166,7 @@ class Sender:
             for bundle in bundles:
                 self._start(bundle, claim, incidents)
             some *= 2
-        return claim.more
+        return claim
 
     async def _incidents(self, bundles: Sequence[Bundle]) -> Mapping[str, Incident]:
         """Load what these tell of: beside the writer, for all other writes would wait."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Self
 
 import structlog
@@ -43,6 +43,7 @@ class Claimed:
     bundles: tuple[Bundle, ...]
     settled: tuple[Settled, ...]
     more: bool
+    free_at: datetime | None
     devices: Mapping[str, Device]
 
 
@@ -69,6 +70,7 @@ async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways, blind:
         claimed.bundles,
         claimed.settled,
         claimed.more,
+        claimed.free_at,
         await devices.by_name(tx.connection, called),
     )
 
@@ -163,6 +165,7 @@ async def settle(
         tx.tell(Topic.PAGES, min(at, *(line.page.expires_at for line in bundle.lines)))
         return await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now)
     settled = await outbox.settle(tx.connection, bundle, name_of(outcome), outcome.reason, tx.now)
+    tx.tell(Topic.PAGES)  # nothing is on its way to the phone any more: what waits for it may go out
     pages = [item.page for item in settled]
     found = await tx.incidents(Scope(ids=tuple(sorted({page.incident_id for page in pages}))))
     changes = [Change(incident) for incident in found]

@@ -208,3 +208,12 @@ def test_a_call_goes_on_while_one_of_its_incidents_needs_an_answer() -> None:
     assert over(call, {"i1": done, "i2": other}, series) is None
     taken = replace(other, state=State.ACKNOWLEDGED, acknowledged_by="bob")
     assert over(call, {"i1": done, "i2": taken}, series) == ("acknowledged", "answered by bob")
+
+
+@pytest.mark.parametrize(
+    ("live_until", "free"),
+    [(None, None), (at(30), at(30)), (at(0), at(20)), (at(-10), at(10)), (at(-20), None)],
+)
+def test_a_phone_may_be_free_when_its_call_ends_and_when_its_gap_does(live_until: Any, free: Any) -> None:
+    """Rule 5."""
+    assert Handset(NOW, live_until).free_at(NOW, timedelta(seconds=20)) == free

@@ -21,6 +21,7 @@ from bridge import people
 from bridge.sender import Phones
 from bridge.simulator import scripted
 from bridge.store import Topic, outbox
+from bridge.store.calls import Receipt
 
 LOCKED = OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
 
@@ -115,6 +116,67 @@ async def test_what_waited_for_the_quiet_gap_goes_out_when_it_ends(
     assert fates(sending) == ["rang"]
     await idle(sending, 1)
     assert fates(sending) == ["rang", "rang"]
+
+
+@pytest.mark.parametrize("gap", [0, 20.5])
+async def test_what_waits_for_a_phone_goes_out_when_its_call_and_gap_are_over(
+    tmp_path: Path, gap: float
+) -> None:
+    """Rule 5: as soon as a receipt has ended the call; no poll is waited for."""
+    async with world(tmp_path, quiet_gap=timedelta(seconds=gap)) as sending:
+        sending.alice.profile.behaviour = "silent"
+        sending.room.store.on(Topic.PAGES, sending.sender.outlook.wake, sending.sender.outlook.look)
+        async with running(sending.sender.run()):
+            await sending.room.fire("One")
+            await idle(sending)
+            await sending.room.fire("Two")
+            await idle(sending, 5.7)
+            call = await sending.call()
+            await sending.desk.receipt(call["id"], Receipt("e1", "answered"))
+            await idle(sending)
+            await idle(sending, gap)
+            assert len(sending.alice.pushes.items) == 2
+
+
+async def test_what_waits_for_a_phone_goes_out_when_nobody_said_that_its_call_is_over(tmp_path: Path) -> None:
+    """Rule 5."""
+    async with world(tmp_path, quiet_gap=timedelta(seconds=10)) as sending:
+        sending.alice.profile.behaviour = "silent"
+        sending.room.store.on(Topic.PAGES, sending.sender.outlook.wake, sending.sender.outlook.look)
+        async with running(sending.sender.run()):
+            sending.clock.move(0.3)
+            await sending.room.fire("One")
+            await idle(sending)
+            await sending.room.fire("Two")
+            for seconds in (0.4, 29.6, 9.5):
+                await idle(sending, seconds)
+            assert len(sending.alice.pushes.items) == 1
+            await idle(sending, 0.5)
+            assert len(sending.alice.pushes.items) == 2
+
+
+async def test_what_waits_for_a_phone_goes_out_when_a_push_came_to_nothing_that_nobody_wants_any_more(
+    sending: World, loop: asyncio.Task[None]
+) -> None:
+    hold, settle = asyncio.Event(), sending.sender._settle
+
+    async def late(*asked: Any) -> None:
+        await hold.wait()
+        await settle(*asked)
+
+    async def no_alarm(*_: Any) -> None:
+        """It has been told lately."""
+
+    sending.sender._settle, sending.sender._alarm = late, no_alarm  # type: ignore[method-assign]
+    sending.alice.answer_next(scripted({"reason": "PayloadEmpty"}))
+    await sending.room.fire("One")
+    await sending.clock.asleep(1)
+    await sending.room.resolve("One")
+    await sending.room.fire("Two")
+    await sending.clock.asleep(1)
+    hold.set()
+    await idle(sending)
+    assert fates(sending)[-1:] == ["rang"]
 
 
 async def test_it_sleeps_no_longer_than_until_the_next_try_is_due(

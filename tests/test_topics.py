@@ -66,17 +66,19 @@ class Round:
         self.outbox: list[datetime] = []
         self.busy: list[datetime] = []
         self.takes = 0.0
+        self.free_at: datetime | None = None
         self.log: list[str] = []
 
     async def _ask(self, since: datetime) -> datetime | None:
         self.log.append("ask")
         return min((at for at in self.outbox if at >= since), default=None)
 
-    async def claim(self) -> None:
+    async def claim(self) -> datetime | None:
         self.log.append("claim")
         now = self.clock.now()
         self.outbox = [at for at in self.outbox if at > now or at in self.busy]
         self.clock.move(self.takes)
+        return self.free_at
 
     async def run(self) -> None:
         while True:
@@ -162,6 +164,18 @@ async def test_a_page_that_waits_for_its_phone_hides_none_that_is_due_later() ->
         assert await it.did(0.3) == ["ask", "claim", "ask"]
         assert await it.did(0.3) == ["ask", "claim", "ask"], "the ledger has named it"
         assert it.outbox == [at(0)]
+
+
+async def test_what_a_claim_has_left_is_tried_when_its_phone_may_be_free() -> None:
+    it = Round()
+    it.outbox = it.busy = [at(0)]
+    it.free_at = at(0.3)
+    async with running(it.run()):
+        assert await it.did() == ["ask", "claim", "ask"]
+        assert await it.did(0.29) == []
+        it.busy, it.free_at = [], None
+        assert await it.did(0.01) == ["ask", "claim", "ask"]
+        assert it.outbox == []
 
 
 async def test_a_round_that_failed_is_tried_again_after_a_second_or_with_the_next_word() -> None:

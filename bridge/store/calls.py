@@ -15,6 +15,8 @@ from bridge.incidents import Page
 from bridge.store import rows
 from bridge.store.columns import Instant, among
 from bridge.store.tables import calls, devices, pages, receipts
+from bridge.store.topics import Topic
+from bridge.store.tx import Tx
 
 ReceiptKind: TypeAlias = Literal["received", "answered", "declined", "failed"]
 
@@ -128,8 +130,9 @@ async def waited(connection: AsyncConnection, call: Call, now: datetime) -> dict
     return {incident: max((now - due_at).total_seconds(), 0) for incident, due_at in found}
 
 
-async def record(connection: AsyncConnection, call: Call, receipt: Receipt, now: datetime) -> bool:
+async def record(tx: Tx, call: Call, receipt: Receipt) -> bool:
     """Keep a receipt. False where this event id is known already: then it has no second effect."""
+    connection, now = tx.connection, tx.now
     key = {"id": call.id, "event": receipt.event_id}
     if (await connection.execute(_KNOWN, key)).first() is not None:
         return False
@@ -148,6 +151,7 @@ async def record(connection: AsyncConnection, call: Call, receipt: Receipt, now:
     if receipt.kind != "received" and not receipt.repeat:
         await connection.execute(_OVER, {"_id": call.id, "_state": receipt.kind})
         await _hang_up(connection, call, now)
+        tx.tell(Topic.PAGES)  # what waits for the phone may go out
     return True
 
 

@@ -43,12 +43,13 @@ class Settled:
 class Claim:
     """Bundles to send, and the pages that were settled on the way because nobody wants them any more.
 
-    `more`: there may be as many again.
+    `more`: there may be as many again. `free_at`: when a phone may be free for which some of the rest wait.
     """
 
     bundles: tuple[Bundle, ...] = ()
     settled: tuple[Settled, ...] = ()
     more: bool = False
+    free_at: datetime | None = None
 
 
 class Ways(Flag):
@@ -147,15 +148,17 @@ async def claim(
     handsets = await phones_in_use(connection, now, quiet_gap)
     due = await _due(connection, {"now": now} | who_wait(handsets, now, quiet_gap), ways)
     more = len(swept) == _BATCH or len(due) >= _BATCH
+    free = (handset.free_at(now, quiet_gap) for handset in handsets.values())
+    free_at = min((at for at in free if at is not None), default=None)
     if not due:
-        return Claim(settled=swept, more=more)
+        return Claim(settled=swept, more=more, free_at=free_at)
     lines = [Line(rows.page(row), row["attempt"], row["call_id"]) for row in due.values()]
     bound = {line.call_id for line in lines if line.call_id is not None}
     planned = plan(lines, handsets, await load_calls(connection, bound), now, quiet_gap)
     late = tuple(_swept(due[line.page.id]) for line in planned.late)
     await _write(connection, late, now)
     taken = await _take(connection, blinded(planned.bundles, blind), now, lease)
-    return Claim(taken, (*swept, *late), more)
+    return Claim(taken, (*swept, *late), more, free_at)
 
 
 async def _sweep(connection: AsyncConnection, now: datetime) -> tuple[Settled, ...]:

@@ -137,7 +137,7 @@ class Story:
             return
         now = self.clock.now()
         word = Receipt(f"{kind} {len(self.over)} {now}", kind)
-        await self.store.write(lambda tx: calls.record(tx.connection, call, word, tx.now))
+        await self.store.write(lambda tx: calls.record(tx, call, word))
         if kind != "received" and call.push == "voip":
             self.over[call.id] = min(self.over.get(call.id, now), now)
 

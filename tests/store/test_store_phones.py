@@ -38,7 +38,7 @@ async def ring(store: Store, target: str = ALICE, kind: Any = "ring", *, taken: 
 
 async def say(store: Store, call: Call, kind: Any, event: str = "e1", code: int | None = None) -> bool:
     receipt = Receipt(event, kind, "2026-11-25T02:00:05Z", code)
-    return await store.write(lambda tx: calls.record(tx.connection, call, receipt, tx.now))
+    return await store.write(lambda tx: calls.record(tx, call, receipt))
 
 
 async def state(store: Store, call: Call) -> str:

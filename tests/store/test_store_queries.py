@@ -279,7 +279,7 @@ async def test_the_story_of_an_incident_has_everything_and_is_json(store: Store,
         row = (await tx.connection.execute(hers)).mappings().one()
         call = await calls.find(tx.connection, row["id"])
         assert call is not None
-        await calls.record(tx.connection, call, Receipt("e1", "answered"), tx.now)
+        await calls.record(tx, call, Receipt("e1", "answered"))
 
     await store.write(answer)
     await store.update(
@@ -315,7 +315,7 @@ async def rung(store: Store, name: str, *, closed: float | None) -> None:
 
     async def job(tx: Any) -> None:
         assert bundle.call is not None
-        await calls.record(tx.connection, bundle.call, Receipt("e", "received"), tx.now)
+        await calls.record(tx, bundle.call, Receipt("e", "received"))
 
     await store.write(job)
     after = one if closed is None else resolved(one, closed)
