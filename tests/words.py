@@ -28,11 +28,15 @@ _DUE = {
 
 @dataclass
 class _Picture:
-    """What loops wait for. `due`: when each row is due, by topic; what somebody is shown; the drills."""
+    """What loops wait for. `due`: when each row is due, by topic; what somebody is shown; the drills.
+
+    Of what is deleted nobody has to hear: it was over for days.
+    """
 
     due: Mapping[Topic, Mapping[str, datetime]]
-    story: tuple[Any, ...]
-    drills: Sequence[Any]
+    newest: int
+    story: frozenset[Any]
+    drills: frozenset[Any]
 
 
 async def _picture(connection: AsyncConnection) -> _Picture:
@@ -43,7 +47,8 @@ async def _picture(connection: AsyncConnection) -> _Picture:
     columns = (incidents.c.id, incidents.c.state, incidents.c.revision, incidents.c.step, incidents.c.ring)
     found = (await connection.execute(select(*columns, incidents.c.source).order_by(incidents.c.id))).all()
     newest = (await connection.execute(select(func.max(timeline.c.id)))).scalar()
-    return _Picture(due, (newest, *found), [row for row in found if row.source == DRILL_SOURCE])
+    drills = frozenset(row for row in found if row.source == DRILL_SOURCE)
+    return _Picture(due, newest or 0, frozenset(found), drills)
 
 
 def _unsaid(before: _Picture, after: _Picture, news: News) -> Iterator[str]:
@@ -53,9 +58,10 @@ def _unsaid(before: _Picture, after: _Picture, news: News) -> Iterator[str]:
             known = before.due[topic].get(name, NEVER)
             if at < known and at < news.get(topic, NEVER):
                 yield f"{topic}: {name} is due at {at}"
-    if before.story != after.story and Topic.STORY not in news:
+    told = after.newest > before.newest or after.story - before.story
+    if told and Topic.STORY not in news:
         yield "an incident, or its timeline, is another"
-    if before.drills != after.drills and Topic.DRILLS not in news:
+    if after.drills - before.drills and Topic.DRILLS not in news:
         yield "a drill is another"
 
 

@@ -157,6 +157,7 @@ async def test_what_is_counted(store: Store, clock: MovedClock) -> None:
         oldest=at(20),
         overdue=0,
         troubled={BOB: "unregistered"},
+        bare=2,
     )
 
 
