@@ -309,6 +309,7 @@ class Bridge:
         wanted = [device(settings, name) for name in settings.devices]
 
         async def job(tx: Tx) -> tuple[str, ...]:
+            tx.tell(Topic.STORY)
             return await devices.sync(tx.connection, wanted, tx.now)
 
         for name in await self.store.write(job):

@@ -148,7 +148,7 @@ class Desk:
             doubtful: list[str] = []
             given_up: list[str] = []
             for call_id in call_ids:
-                call = await calls.give_up(tx.connection, call_id, tx.now)
+                call = await calls.give_up(tx, call_id)
                 if call is None:  # its receipt came at the last moment
                     continue
                 given_up.append(call.push)

@@ -54,6 +54,8 @@ async def claim(tx: Tx, settings: Settings, lease: timedelta, ways: Ways, blind:
     """
     await _give_way(tx)
     claimed = await outbox.claim(tx.connection, tx.now, lease, settings.quiet_gap, ways, blind)
+    if claimed.settled:
+        tx.tell(Topic.STORY)
     tried = [
         item.page
         for item in claimed.settled
@@ -140,6 +142,7 @@ async def _take(tx: Tx, jobs: Sequence[Settle]) -> list[tuple[Settled, ...]]:
             escalation.accepted(Change(one), pages[one.id], job.settings.policy_of(one.slot), on_call)
             for one in found
         )
+    tx.tell(Topic.STORY)
     await outbox.accept_calls(tx.connection, calls, tx.now)
     for _, patience in calls:
         if patience is not None:
@@ -157,11 +160,11 @@ async def settle(
     if isinstance(outcome, Unregistered | Quarantined) and await _has_another(tx, bundle, token):
         why = f"{outcome.reason}; the phone has put another token since"
         outcome = Retryable(why, certainly_not_processed=True)
+    tx.tell(Topic.STORY)
     if isinstance(outcome, Retryable):
         at = tx.now + _pause(bundle.lines[0].attempt, outcome)
         # However long the peer asks us to wait: once the call is over, what stands in for it goes out.
         at = at if bundle.call is None else min(at, bundle.call.expires_at)
-        tx.tell(Topic.STORY)
         tx.tell(Topic.PAGES, min(at, *(line.page.expires_at for line in bundle.lines)))
         return await outbox.try_again(tx.connection, bundle, outcome.reason, at, tx.now)
     settled = await outbox.settle(tx.connection, bundle, name_of(outcome), outcome.reason, tx.now)

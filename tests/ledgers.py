@@ -222,6 +222,7 @@ async def put(store: Store, *opened: Incident, pages: Iterable[Page] = ()) -> No
 
 async def sync(store: Store, *wanted: Device) -> None:
     async def job(tx: Tx) -> None:
+        tx.tell(Topic.STORY)
         await devices.sync(tx.connection, wanted, tx.now)
 
     await store.write(job)
@@ -239,6 +240,7 @@ async def accept(store: Store, bundle: Bundle) -> None:
     """Let APNs take it: its pages are settled, and its call is live."""
 
     async def job(tx: Tx) -> None:
+        tx.tell(Topic.STORY)
         await outbox.settle(tx.connection, bundle, "accepted", None, tx.now)
         if bundle.call is not None:
             await outbox.accept_call(tx.connection, bundle.call, tx.now, None)

@@ -26,7 +26,7 @@ from bridge.escalator import Escalator
 from bridge.incidents import QUIET, State
 from bridge.oncall import DeviceGroup
 from bridge.pushes import Accepted, Misconfigured, Quarantined, Rejected, Retryable, Unregistered
-from bridge.store import Scope, Tx, devices, enrolment
+from bridge.store import Scope, Topic, Tx, devices, enrolment
 from bridge.store.calls import Receipt
 from bridge.store.enrolment import Tokens
 from bridge.store.outbox import Ways
@@ -183,7 +183,12 @@ class Story:
     async def new_token(self, name: str) -> None:
         self.tokens += 1
         new = Tokens(f"{name} voip {self.tokens}", f"{name} alert {self.tokens}")
-        await self.room.store.write(lambda tx: enrolment.put_tokens(tx.connection, name, new, tx.now))
+
+        async def job(tx: Tx) -> None:
+            await enrolment.put_tokens(tx.connection, name, new, tx.now)
+            tx.tell(Topic.STORY)
+
+        await self.room.store.write(job)
 
     async def reload(self, number: int) -> None:
         self.room.desk.settings = reloaded(number)
@@ -259,6 +264,7 @@ class Story:
 
 
 async def enrol(tx: Tx, name: str) -> None:
+    tx.tell(Topic.STORY)
     code = await enrolment.make_code(tx.connection, "alice", name, tx.now)
     await enrolment.enrol(tx.connection, code.text, None, ("alice",), tx.now)
     await enrolment.put_tokens(tx.connection, name, Tokens(f"{name} voip", f"{name} alert"), tx.now)

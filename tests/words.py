@@ -13,7 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.alerts import DRILL_SOURCE
 from bridge.store import Store, Topic
-from bridge.store.tables import OPEN_PAGE, OPEN_SILENCE, calls, incidents, pages, silences, timeline
+from bridge.store.tables import (
+    OPEN_PAGE,
+    OPEN_SILENCE,
+    SENDING_CALL,
+    calls,
+    devices,
+    incidents,
+    overrides,
+    pages,
+    silences,
+    timeline,
+)
 from bridge.store.topics import NEVER, News
 
 _DUE = {
@@ -24,6 +35,24 @@ _DUE = {
     ],
     Topic.SILENCES: [select(silences.c.incident_id, silences.c.next_attempt_at).where(OPEN_SILENCE)],
 }
+
+_SHOWN = [
+    select(pages.c.id, pages.c.outcome, pages.c.reason),
+    select(calls.c.id, calls.c.state).where(~SENDING_CALL),
+    select(
+        devices.c.name,
+        devices.c.owner,
+        devices.c.voip_token,
+        devices.c.voip_trouble,
+        devices.c.alert_token,
+        devices.c.alert_trouble,
+        devices.c.encryption_key,
+        devices.c.silent_calls,
+        devices.c.removed_at,
+    ),
+    select(overrides),
+]
+"""What the console shows beside incidents: what became of pages, calls, phones."""
 
 
 @dataclass
@@ -47,8 +76,9 @@ async def _picture(connection: AsyncConnection) -> _Picture:
     columns = (incidents.c.id, incidents.c.state, incidents.c.revision, incidents.c.step, incidents.c.ring)
     found = (await connection.execute(select(*columns, incidents.c.source).order_by(incidents.c.id))).all()
     newest = (await connection.execute(select(func.max(timeline.c.id)))).scalar()
+    shown = [tuple(row) for query in _SHOWN for row in await connection.execute(query)]
     drills = frozenset(row for row in found if row.source == DRILL_SOURCE)
-    return _Picture(due, newest or 0, frozenset(found), drills)
+    return _Picture(due, newest or 0, frozenset((*found, *shown)), drills)
 
 
 def _unsaid(before: _Picture, after: _Picture, news: News) -> Iterator[str]:
@@ -60,7 +90,7 @@ def _unsaid(before: _Picture, after: _Picture, news: News) -> Iterator[str]:
                 yield f"{topic}: {name} is due at {at}"
     told = after.newest > before.newest or after.story - before.story
     if told and Topic.STORY not in news:
-        yield "an incident, or its timeline, is another"
+        yield f"what is shown is another: {after.story - before.story}"
     if after.drills - before.drills and Topic.DRILLS not in news:
         yield "a drill is another"
 

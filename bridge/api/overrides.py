@@ -17,7 +17,7 @@ from bridge.config.values import moment
 from bridge.desk import Desk
 from bridge.oncall import Roster
 from bridge.schedules import Override, Schedule, instant
-from bridge.store import Tx
+from bridge.store import Topic, Tx
 from bridge.store import overrides as ledger
 
 Field: TypeAlias = Literal["schedule", "person", "from", "to"]
@@ -61,6 +61,7 @@ async def write(desk: Desk, schedule: str, override: Override) -> tuple[int, Ros
     """Write it into the ledger: the next ring goes by it. Gives its number, and who can be rung."""
 
     async def job(tx: Tx) -> tuple[int, Roster]:
+        tx.tell(Topic.STORY)
         return await ledger.add(tx.connection, schedule, override, tx.now), await tx.roster()
 
     key, roster = await desk.store.write(job)
@@ -81,6 +82,7 @@ async def delete(desk: Desk, number: str, by: str) -> int | None:
     key = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
 
     async def job(tx: Tx) -> bool:
+        tx.tell(Topic.STORY)
         return await ledger.remove(tx.connection, key)
 
     if not await desk.store.write(job):

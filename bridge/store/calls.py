@@ -148,6 +148,7 @@ async def record(tx: Tx, call: Call, receipt: Receipt) -> bool:
         },
     )
     await connection.execute(_HEARD, {"_id": call.id, "now": now})
+    tx.tell(Topic.STORY)
     if receipt.kind != "received" and not receipt.repeat:
         await connection.execute(_OVER, {"_id": call.id, "_state": receipt.kind})
         await _hang_up(connection, call, now)
@@ -178,12 +179,13 @@ async def unheard(connection: AsyncConnection, now: datetime, limit: int) -> lis
     return list((await connection.execute(_UNHEARD, {"now": now, "limit": limit})).scalars())
 
 
-async def give_up(connection: AsyncConnection, call_id: str, now: datetime) -> Call | None:
+async def give_up(tx: Tx, call_id: str) -> Call | None:
     """Wait no longer for a call's receipt; None where none is awaited any more, or not yet due."""
-    row = (await connection.execute(_LATE, {"id": call_id, "now": now})).mappings().first()
+    row = (await tx.connection.execute(_LATE, {"id": call_id, "now": tx.now})).mappings().first()
     if row is None:
         return None
-    await connection.execute(_GIVEN_UP, {"_id": call_id})
+    await tx.connection.execute(_GIVEN_UP, {"_id": call_id})
+    tx.tell(Topic.STORY)
     return call_of(row)
 
 

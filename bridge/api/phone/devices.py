@@ -162,7 +162,7 @@ class Devices:
                 return
             await enrolment.put_tokens(tx.connection, asked.sender.name, new, tx.now)
             await enrolment.complete(tx.connection, asked.sender.name, apns.environment, apns.topic)
-            tx.tell(Topic.CLOCK)  # a step that waits for somebody to ring may go on
+            tx.tell(Topic.STORY)
 
         await self._desk.store.write(job)
         self._on_tokens()
@@ -180,7 +180,12 @@ class Devices:
         kind = kinds.get(asked.part("kind"))
         if kind is None:
             return problem(404, "there are two kinds of tokens: voip and alert")
-        await self._desk.store.write(lambda tx: enrolment.drop_token(tx.connection, asked.sender.name, kind))
+
+        async def job(tx: Tx) -> None:
+            await enrolment.drop_token(tx.connection, asked.sender.name, kind)
+            tx.tell(Topic.STORY)
+
+        await self._desk.store.write(job)
         log.info("token dropped", device=asked.sender.name, push=kind)
         return await self._shown(asked)
 
@@ -196,6 +201,7 @@ class Devices:
         async def job(tx: Tx) -> None:
             if await enrolment.stands(tx.connection, asked.sender):
                 await enrolment.put_key(tx.connection, asked.sender.name, key, tx.now)
+                tx.tell(Topic.STORY)
 
         await self._desk.store.write(job)
         log.info("encryption key changed", device=asked.sender.name, kid=key and kid(key))
