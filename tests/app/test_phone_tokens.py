@@ -8,7 +8,7 @@ from appworld import World, until
 from handset import Handset
 
 from bridge.simulator import Answer
-from bridge.store import enrolment
+from bridge.store import Topic, enrolment
 
 
 @pytest.fixture
@@ -251,3 +251,19 @@ async def test_a_put_that_comes_when_the_device_was_just_revoked_changes_nothing
     assert (answer.status, answer.json["error"]) == (404, "this device was revoked just now")
     rows = await world.bridge.store.read(lambda c: c.exec_driver_sql("SELECT voip_token FROM devices"))
     assert rows.scalars().all() == [None]
+
+
+async def test_whoever_looks_at_the_console_is_told_of_each_change_to_a_phone(
+    handset: Handset, bare: World
+) -> None:
+    told: list[str] = []
+    bare.bridge.store.on(Topic.STORY, lambda _: told.append("told"))
+    for method, path, body in (
+        ("PUT", "/device/tokens", {"voip_token": "ab" * 32}),
+        ("DELETE", "/device/tokens/voip", None),
+        ("PUT", "/device/encryption-key", {"encryption_key": "yWhDiBhHQZwaVeMMWLE_RSWRgHdfAxQWbDSBbotWOSc"}),
+        ("DELETE", "/device/encryption-key", None),
+    ):
+        told.clear()
+        assert (await handset.ask(method, path, body)).status == 200
+        assert told, path
