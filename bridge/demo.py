@@ -23,6 +23,7 @@ from bridge.keys import Keys
 from bridge.rig import Rig, open_rig, programs
 from bridge.simulator import Phone
 from bridge.simulator.feeds import Event
+from bridge.simulator.profile import Push
 from bridge.telemetry import configure_logs
 
 _ALERT: Final = ("alertname=DiskFull", "severity=critical", "team=db", "instance=db-1")
@@ -209,14 +210,21 @@ async def _rung(rig: Rig, story: Story, incident: str) -> list[Phone]:
         if push.fate != "rang":
             continue
         ringing.append(phone)
-        if push.seal == "opened":
-            story.tell("APNs", f"can read of it: {push.carried['caller_name']}; the rest is sealed")
+        story.tell("APNs", f"can read {_readable(rig, phone.name, push)}")
         story.tell(phone.name, f"RINGS: {_shown(push.payload)}")
         receipt = await rig.within("the phone's receipt", phone.wait_for_receipt(None))
         story.tell(phone.name, f"tells the bridge: {receipt.kind}")
     if not ringing:
         raise ChildError("this configuration makes no phone ring for the demo's alert")
     return ringing
+
+
+def _readable(rig: Rig, name: str, push: Push) -> str:
+    if push.seal == "clear":
+        off = rig.settings.encryption == "off"
+        return f"all of it: {'encryption is off' if off else f'{name} has no key'}"
+    rest = "the rest is sealed" if push.seal == "opened" else f"{name} has no key, so it carries no more"
+    return f"of the push for {name}: {push.carried['caller_name']}; {rest}"
 
 
 def _shown(payload: dict[str, Any]) -> str:

@@ -149,7 +149,7 @@ class Metrics:
         )
         self.bare = self._gauge(
             "devices_without_key",
-            "Phones without an encryption key; where encryption is required they ring without saying why.",
+            "Phones in use without an encryption key; where that is required they ring without saying why.",
         )
         self.stale = self._gauge(
             "schedule_stale_seconds",

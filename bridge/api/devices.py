@@ -64,10 +64,12 @@ class Devices:
             return problem(400, f"a device's name is one line of at most {NAME} bytes")
 
         code = await make_code(self._desk, owner, device)
-        if code is None:
-            return problem(
-                409, f"{device} is the name of another device", "choose another, or leave it to the phone"
-            )
+        if code == "configured":
+            words = f"{device} stands under `devices` in the configuration"
+            return problem(409, words, "take it out there, or leave out --device")
+        if code == "another's":
+            words = f"{device} is the name of another device"
+            return problem(409, words, "choose another, or leave it to the phone")
         url = self._phone_url().rstrip("/")
         return answer(
             {
@@ -98,16 +100,16 @@ class Devices:
         return msgspec.to_builtins(telling.device(row, settings.people, keyed=settings.keyed))
 
 
-async def make_code(desk: Desk, owner: str, device: str | None) -> enrolment.Code | None:
-    """Make a one-time code for a person's phone; None where the device's name is another's."""
+async def make_code(desk: Desk, owner: str, device: str | None) -> enrolment.Code | enrolment.Objection:
+    """Make a one-time code for a person's phone; or say why it may not name the device."""
 
-    async def job(tx: Tx) -> enrolment.Code | None:
-        if device is not None and not await enrolment.reusable(tx.connection, device, owner):
-            return None
+    async def job(tx: Tx) -> enrolment.Code | enrolment.Objection:
+        if device is not None and (why := await enrolment.objection(tx.connection, device, owner)):
+            return why
         return await enrolment.make_code(tx.connection, owner, device, tx.now)
 
     code = await desk.store.write(job)
-    if code is not None:
+    if isinstance(code, enrolment.Code):
         log.info("enrolment code made", owner=owner, device=device, expires_at=code.expires_at.isoformat())
     return code
 

@@ -120,7 +120,12 @@ class Acts:
         if device is not None and one_line(device, NAME) != device:
             raise web.HTTPBadRequest(text=f"a device's name is one line of at most {NAME} bytes")
         code = await devices.make_code(self._desk, owner, device)
-        if code is None:
+        if code == "configured":
+            words = (
+                "that stands under `devices` in the configuration: take it out there, or leave out the name"
+            )
+            raise web.HTTPConflict(text=words)
+        if code == "another's":
             raise web.HTTPConflict(text="that is the name of another device: choose another, or leave it out")
         log.info("acted at the console", act="enrol", owner=owner, by=person.signature)
         link = devices.link(self._phone_url().rstrip("/"), code)

@@ -265,7 +265,7 @@ class Sight:
     def _phones_sign(self, devices: Any, now: datetime) -> Sign:
         tally = phones.tally([phones.card(self._facts(row), now) for row in devices])
         keyed = self._desk.settings.keyed
-        bare = sum(1 for row in devices if keyed and row["encryption_key"] is None)
+        bare = sum(map(enrolment.bare, devices)) if keyed else 0
         return board.phones(tally["yes"], tally["doubtful"], tally["no"], bare)
 
     def _calendars(self) -> Mapping[str, str | None]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, count
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import RowMapping, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,6 +36,10 @@ class Code:
     owner: str
     device: str | None
     expires_at: datetime
+
+
+Objection: TypeAlias = Literal["configured", "another's"]
+"""Why a code may not name a device: it stands in the configuration, or it is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ async def enrol(
         **_no_token("alert"),
     }
     taken = await _names(connection)
-    if device is not None and device in taken and await reusable(connection, device, owner):
+    if device is not None and device in taken and await objection(connection, device, owner) is None:
         await connection.execute(update(devices).where(devices.c.name == device).values(fresh))
         return Enrolled(device, owner, digest(credential)), credential
     name = _free(device or wish or f"{owner}-iphone", taken)
@@ -145,15 +149,17 @@ def _free(wish: str, taken: set[str]) -> str:
     return next(name for name in numbered if name not in taken)
 
 
-async def reusable(connection: AsyncConnection, device: str, owner: str) -> bool:
-    """Tell whether a code may name this device.
+async def objection(connection: AsyncConnection, device: str, owner: str) -> Objection | None:
+    """Tell why a code may not name this device; None: it may.
 
-    It is new; or its owner's, and enrolled before, or gone from the configuration.
+    It may where it is new; or its owner's, and enrolled before, or gone from the configuration.
     """
     taken = devices.c.enrolled | devices.c.removed_at.is_not(None)
     found = await connection.execute(select(devices.c.owner == owner, taken).where(devices.c.name == device))
     row = found.first()
-    return row is None or all(row)
+    if row is None or all(row):
+        return None
+    return "configured" if row[0] else "another's"
 
 
 async def by_credential(connection: AsyncConnection, credential: str) -> Enrolled | None:
@@ -258,6 +264,16 @@ def doubtful(row: RowMapping) -> bool:
     return bool(row["silent_calls"] >= DOUBTFUL)
 
 
+def bare(row: RowMapping) -> bool:
+    """Tell whether a device that gets pushes has no encryption key.
+
+    None goes to one without a usable token; one whose phone enrolled under another name is to get none.
+    """
+    left = any((row[f"{push}_trouble"] or "").startswith(ENROLLED_AS) for push in ("voip", "alert"))
+    reached = usable(row, "voip") or usable(row, "alert")
+    return row["encryption_key"] is None and reached and not left
+
+
 def troubles(row: RowMapping, people: Collection[str], *, keyed: bool) -> tuple[str, ...]:
     """Say for people what is wrong with a device and what to do; nothing: all is well.
 
@@ -281,7 +297,7 @@ def troubles(row: RowMapping, people: Collection[str], *, keyed: bool) -> tuple[
         else:
             cure = "open the app on it" if enrolled else "put its present token into the configuration"
         found.append(f"its {push} token is set aside ({trouble}): {cure}")
-    if keyed and row["encryption_key"] is None:
+    if keyed and bare(row):
         cure = "open the app on it, or enrol it again" if enrolled else "let it enrol"
         found.append(f"it has no encryption key, so it rings without saying why: {cure}")
     if doubtful(row):

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, func, literal, or_, selec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.alerts import DRILL_SOURCE, INTERNAL_SOURCE
-from bridge.store import rows
+from bridge.store import enrolment, rows
 from bridge.store.devices import DOUBTFUL
 from bridge.store.tables import (
     OPEN_INCIDENT,
@@ -52,8 +52,9 @@ _NEXT_DECISION: Final = select(func.min(_TIMES.c.at))
 class Stats:
     """Counts for metrics and readiness. `oldest` is the due time of the longest waiting page.
 
-    `bare` phones have no encryption key. `overdue_since` is when the time of the first page was over that is
-    overdue; `unheard_alarms` counts the bridge's own alarms whose whole policy has reached nobody.
+    `bare` phones get pushes and have no encryption key. `overdue_since` is when the time of the first page
+    was over that is overdue; `unheard_alarms` counts the bridge's own alarms whose whole policy has reached
+    nobody.
     """
 
     pages: Mapping[str, int]
@@ -100,7 +101,7 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
             devices.c.removed_at.is_(None) & (devices.c.silent_calls >= DOUBTFUL)
         )
     )
-    keyless = devices.c.removed_at.is_(None) & devices.c.encryption_key.is_(None)
+    phones = (await connection.execute(select(devices).where(devices.c.removed_at.is_(None)))).mappings()
     return Stats(
         pages={"waiting": 0, "sending": 0} | _counts(by_state),
         incidents={"triggered": 0, "acknowledged": 0} | _counts(by_incident),
@@ -110,7 +111,7 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
         overdue_since=first,
         troubled=_counts(trouble),
         doubtful=_counts(doubtful),
-        bare=(await connection.execute(select(func.count()).where(keyless))).scalar_one(),
+        bare=sum(map(enrolment.bare, phones)),
         unheard_alarms=(await connection.execute(select(func.count()).where(unheard))).scalar_one(),
     )
 

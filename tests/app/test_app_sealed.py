@@ -250,6 +250,24 @@ async def test_where_a_key_is_required_it_is_said_who_has_none(strict: World) ->
     ] * 3
 
 
+async def test_who_gets_no_push_is_not_blamed_for_having_no_key(strict: World) -> None:
+    """Bob's phone enrolled beside the device of the configuration; Alice's other phone has no tokens yet."""
+    key = strict.bob.keys.rotate(strict.clock.now())
+    done = await exchange(strict, (await code_for(strict, "bob"))["code"], encryption_key=key)
+    voip = strict.bob.profile.voip_token  # the alert token stays with the old one
+    await Handset(strict, done.json["credential"]).put(voip_token=voip)
+    done = await exchange(strict, (await code_for(strict))["code"], encryption_key=key)
+    other = Handset(strict, done.json["credential"], done.json["device"])
+    await other.ask("DELETE", "/device/encryption-key")
+    shown = {one["name"]: one for one in (await strict.get("/api/v1/devices")).json["devices"]}
+    assert shown["bob-iphone-2"]["troubles"] == []
+    for name, trouble in (("bob-iphone", "enrolled as bob-iphone-2"), (other.name, "no VoIP token")):
+        said = " ".join(shown[name]["troubles"])
+        assert (trouble in said, "encryption key" in said, shown[name]["would_ring"]) == (True, False, False)
+    assert (await strict.get("/-/status")).json["devices"]["without_key"] == 0
+    assert "without a key" not in (await strict.get("/", headers={"Accept": "text/html"})).text
+
+
 async def test_the_app_puts_its_key_again_where_the_bridge_has_another_or_none(strict: World) -> None:
     """An answer was lost, or a bridge of the version before enrolled it in a rolling update."""
     other = strict.bob.keys.rotate(strict.clock.now())
@@ -267,6 +285,7 @@ async def test_a_phone_that_forgets_its_key_is_told_so_itself(strict: World) -> 
     key = strict.bob.keys.rotate(strict.clock.now())
     done = await exchange(strict, (await code_for(strict))["code"], encryption_key=key)
     handset = Handset(strict, done.json["credential"], done.json["device"])
+    await handset.put(voip_token="ab" * 32, environment="sandbox")
     gone = await handset.ask("DELETE", "/device/encryption-key")
     assert "no encryption key" in "".join(gone.json["troubles"])
     put = await handset.ask("PUT", "/device/encryption-key", {"encryption_key": key})

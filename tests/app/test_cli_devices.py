@@ -63,7 +63,9 @@ async def test_enroll_says_why_it_cannot(world: World) -> None:
     for arguments, says in (
         (["alcie"], "there is nobody named 'alcie' (did you mean alice?)"),
         (["zoe"], "people:"),
-        (["alice", "--device=alice-iphone"], "alice-iphone is the name of another device"),
+        (["alice", "--device=alice-iphone"], "alice-iphone stands under `devices` in the configuration"),
+        (["alice", "--device=alice-iphone"], "take it out there, or leave out --device"),
+        (["alice", "--device=bob-iphone"], "bob-iphone is the name of another device"),
         (["alice", "--device="], "a device's name"),
         (["alice", "--device=a\nb"], "a device's name"),
         (["alice", "--device=" + "x" * 65], "a device's name"),

@@ -269,11 +269,21 @@ async def test_a_phone_is_enrolled_by_the_code_that_the_console_shows(stage: Wor
     assert [device["name"] for device in listed] == ["alice-iphone"]
 
 
-@pytest.mark.parametrize(("device", "status"), [("bob-iphone", 409), ("a\x00b", 400), ("x" * 65, 400)])
-async def test_a_name_that_no_phone_can_have_is_refused(stage: World, device: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("device", "status", "says"),
+    [
+        ("alice-iphone", 409, "stands under `devices` in the configuration: take it out there"),
+        ("bob-iphone", 409, "the name of another device"),
+        ("a\x00b", 400, "one line"),
+        ("x" * 65, 400, "one line"),
+    ],
+)
+async def test_a_name_that_no_phone_can_have_is_refused(
+    stage: World, device: str, status: int, says: str
+) -> None:
     await start(stage)
     refused = await Visitor(stage).act("/phones", "/phones/enrol", owner="alice", device=device)
-    assert refused.status == status
+    assert (refused.status, says in refused.text) == (status, True)
 
 
 async def test_a_test_call_rings_that_phone_and_its_page_tells_of_it(home: World) -> None:

@@ -228,9 +228,13 @@ async def test_a_revoked_device_can_enrol_again_under_its_name(world: World) -> 
 
 async def test_the_name_of_a_configured_device_or_of_anothers_is_refused(world: World) -> None:
     await Handset.enrolled(world, "bob", device="bobs")
-    for device in ("alice-iphone", "bob-iphone", "bobs"):
+    for device, says in (
+        ("alice-iphone", "stands under `devices` in the configuration"),
+        ("bob-iphone", "is the name of another device"),
+        ("bobs", "is the name of another device"),
+    ):
         answer = await world.post("/api/v1/enrolments", params={"owner": "alice", "device": device})
-        assert (answer.status, answer.json["error"]) == (409, f"{device} is the name of another device")
+        assert (answer.status, answer.json["error"]) == (409, f"{device} {says}")
 
 
 async def test_a_device_that_left_the_configuration_can_be_enrolled_by_its_owner_alone(world: World) -> None:
