@@ -228,7 +228,7 @@ def _readable(rig: Rig, name: str, push: Push) -> str:
 
 
 def _shown(payload: dict[str, Any]) -> str:
-    return f"{payload['caller_name']} - {payload['reason']}"
+    return " - ".join(payload[name] for name in ("caller_name", "reason") if name in payload)
 
 
 async def _answer(rig: Rig, story: Story, keys: Keys, phones: list[Phone], incident: str) -> None:

@@ -164,6 +164,19 @@ async def test_without_a_terminal_the_demo_answers_by_itself_tells_all_in_order_
         assert running.left_behind() == []
 
 
+async def test_where_encryption_is_required_the_demo_tells_who_rings_without_saying_why(
+    tmp_path: Path,
+) -> None:
+    strict = tmp_path / "strict.yaml"
+    strict.write_text(EXAMPLE.read_text().replace("encryption: preferred", "encryption: required"))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    async with demo(tmp_path, config=strict) as running:
+        assert await running.end() == 0, running.text
+    assert "for alice-iphone: On call; alice-iphone has no key, so it carries no more" in running.text
+    assert re.search(r"alice-iphone .*RINGS: On call\n", running.text), running.text
+    assert "for bob-enrolled: On call; the rest is sealed" in running.text
+
+
 async def test_at_a_terminal_enter_answers_and_everything_that_is_suggested_works(tmp_path: Path) -> None:
     soon = tmp_path / "soon.yaml"
     soon.write_text(EXAMPLE.read_text().replace("quiet_gap: 30s", "quiet_gap: 1s"))
