@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from itertools import chain, count
 from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import ColumnElement, RowMapping, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bridge.pushes import Environment, PushKind
@@ -272,6 +272,23 @@ def bare(row: RowMapping) -> bool:
     left = any((row[f"{push}_trouble"] or "").startswith(ENROLLED_AS) for push in ("voip", "alert"))
     reached = usable(row, "voip") or usable(row, "alert")
     return row["encryption_key"] is None and reached and not left
+
+
+def _reached(push: PushKind) -> ColumnElement[bool]:
+    return devices.c[f"{push}_token"].is_not(None) & devices.c[f"{push}_trouble"].is_(None)
+
+
+def _left(push: PushKind) -> ColumnElement[bool]:
+    return func.coalesce(devices.c[f"{push}_trouble"], "").startswith(ENROLLED_AS, autoescape=True)
+
+
+BARE: Final = (
+    devices.c.removed_at.is_(None)
+    & devices.c.encryption_key.is_(None)
+    & (_reached("voip") | _reached("alert"))
+    & ~(_left("voip") | _left("alert"))
+)
+"""As `bare`, where the ledger counts them: there may be a hundred thousand."""
 
 
 def troubles(row: RowMapping, people: Collection[str], *, keyed: bool) -> tuple[str, ...]:

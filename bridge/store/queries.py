@@ -101,7 +101,6 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
             devices.c.removed_at.is_(None) & (devices.c.silent_calls >= DOUBTFUL)
         )
     )
-    phones = (await connection.execute(select(devices).where(devices.c.removed_at.is_(None)))).mappings()
     return Stats(
         pages={"waiting": 0, "sending": 0} | _counts(by_state),
         incidents={"triggered": 0, "acknowledged": 0} | _counts(by_incident),
@@ -111,7 +110,7 @@ async def stats(connection: AsyncConnection, now: datetime) -> Stats:
         overdue_since=first,
         troubled=_counts(trouble),
         doubtful=_counts(doubtful),
-        bare=sum(map(enrolment.bare, phones)),
+        bare=(await connection.execute(select(func.count()).where(enrolment.BARE))).scalar_one(),
         unheard_alarms=(await connection.execute(select(func.count()).where(unheard))).scalar_one(),
     )
 
