@@ -265,7 +265,7 @@ class Sight:
     def _phones_sign(self, devices: Any, now: datetime) -> Sign:
         tally = phones.tally([phones.card(self._facts(row), now) for row in devices])
         keyed = self._desk.settings.keyed
-        bare = sum(map(enrolment.bare, devices)) if keyed else 0
+        bare = sum(row["bare"] for row in devices) if keyed else 0
         return board.phones(tally["yes"], tally["doubtful"], tally["no"], bare)
 
     def _calendars(self) -> Mapping[str, str | None]:

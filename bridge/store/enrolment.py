@@ -245,35 +245,6 @@ async def revoke(connection: AsyncConnection, name: str, now: datetime) -> bool:
     return bool(done.rowcount)
 
 
-async def list_devices(connection: AsyncConnection, only: str | None = None) -> Sequence[RowMapping]:
-    """List the devices that there are, or the one of a name, by owner and name: whole rows, with tokens."""
-    wanted = select(devices).where(devices.c.removed_at.is_(None))
-    if only is not None:
-        wanted = wanted.where(devices.c.name == only)
-    found = await connection.execute(wanted.order_by(devices.c.owner, devices.c.name))
-    return found.mappings().all()
-
-
-def usable(row: RowMapping, push: PushKind) -> bool:
-    """Tell whether a device has a token for this kind of push that nothing is known against."""
-    return row[f"{push}_token"] is not None and row[f"{push}_trouble"] is None
-
-
-def doubtful(row: RowMapping) -> bool:
-    """Tell whether a device accepts calls and never says that it got one."""
-    return bool(row["silent_calls"] >= DOUBTFUL)
-
-
-def bare(row: RowMapping) -> bool:
-    """Tell whether a device that gets pushes has no encryption key.
-
-    None goes to one without a usable token; one whose phone enrolled under another name is to get none.
-    """
-    left = any((row[f"{push}_trouble"] or "").startswith(ENROLLED_AS) for push in ("voip", "alert"))
-    reached = usable(row, "voip") or usable(row, "alert")
-    return row["encryption_key"] is None and reached and not left
-
-
 def _reached(push: PushKind) -> ColumnElement[bool]:
     return devices.c[f"{push}_token"].is_not(None) & devices.c[f"{push}_trouble"].is_(None)
 
@@ -288,7 +259,32 @@ BARE: Final = (
     & (_reached("voip") | _reached("alert"))
     & ~(_left("voip") | _left("alert"))
 )
-"""As `bare`, where the ledger counts them: there may be a hundred thousand."""
+"""A device that gets pushes and has no encryption key.
+
+None goes to one without a usable token; one whose phone enrolled under another name is to get none.
+"""
+
+
+async def list_devices(connection: AsyncConnection, only: str | None = None) -> Sequence[RowMapping]:
+    """List the devices that there are, or the one of a name, by owner and name.
+
+    Whole rows, with tokens; `bare` is true of what BARE says.
+    """
+    wanted = select(devices, BARE.label("bare")).where(devices.c.removed_at.is_(None))
+    if only is not None:
+        wanted = wanted.where(devices.c.name == only)
+    found = await connection.execute(wanted.order_by(devices.c.owner, devices.c.name))
+    return found.mappings().all()
+
+
+def usable(row: RowMapping, push: PushKind) -> bool:
+    """Tell whether a device has a token for this kind of push that nothing is known against."""
+    return row[f"{push}_token"] is not None and row[f"{push}_trouble"] is None
+
+
+def doubtful(row: RowMapping) -> bool:
+    """Tell whether a device accepts calls and never says that it got one."""
+    return bool(row["silent_calls"] >= DOUBTFUL)
 
 
 def troubles(row: RowMapping, people: Collection[str], *, keyed: bool) -> tuple[str, ...]:
@@ -314,7 +310,7 @@ def troubles(row: RowMapping, people: Collection[str], *, keyed: bool) -> tuple[
         else:
             cure = "open the app on it" if enrolled else "put its present token into the configuration"
         found.append(f"its {push} token is set aside ({trouble}): {cure}")
-    if keyed and bare(row):
+    if keyed and row["bare"]:
         cure = "open the app on it, or enrol it again" if enrolled else "let it enrol"
         found.append(f"it has no encryption key, so it rings without saying why: {cure}")
     if doubtful(row):
